@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+//  tick_store - writes one plan as one pipelined transaction, and says truthfully what became of it.
+//
+//  Never blocks: the shell watches tally_tick_store_fd() and calls tally_tick_store_advance() when it is ready.  At
+//  most one tick is under way.  A tick is DONE only when every statement succeeded and COMMIT answered with the tag
+//  COMMIT; UNKNOWN when the connection was lost after COMMIT went out (some of its bytes may have) and before it was
+//  answered; RETRY or REJECT when it certainly did not happen.  No knowledge of queues or sockets here.
+
+#ifndef TALLY_TICK_STORE_H
+#define TALLY_TICK_STORE_H
+
+#include "broker/plan.h"
+#include "lib/db.h"
+
+typedef struct tally_tick_store tally_tick_store_t;
+
+//  allow_unsafe: for tests, takes a server with fsync off.
+tally_tick_store_t *tally_tick_store_new(const char *conninfo, bool allow_unsafe);
+void tally_tick_store_destroy(tally_tick_store_t **self_p);
+
+//  Connects, checks synchronous_commit, fsync and full_page_writes, prepares the statements; may block up to 5 s (the
+//  broker has nothing else to do without it).  RETRY: not now; REJECT: this server must not be used, see error.
+tally_db_outcome_t tally_tick_store_connect(tally_tick_store_t *self) TALLY_MUST_CHECK;
+bool tally_tick_store_connected(const tally_tick_store_t *self);
+void tally_tick_store_disconnect(tally_tick_store_t *self);
+
+int tally_tick_store_fd(const tally_tick_store_t *self);            // -1 when not connected
+bool tally_tick_store_wants_write(const tally_tick_store_t *self);  // watch for writing, too
+
+//  Starts the transaction of `plan`, which must stay as it is until the outcome.  Must be connected and idle.
+void tally_tick_store_start(tally_tick_store_t *self, uint64_t epoch, const tally_plan_t *plan);
+bool tally_tick_store_busy(const tally_tick_store_t *self);
+
+//  Goes on as far as it can without blocking.  False: still under way.  True: *outcome is known; on DONE *result is valid
+//  until the next start.  On RETRY with the connection still good the store is idle again; otherwise disconnected.
+bool tally_tick_store_advance(tally_tick_store_t *self, tally_db_outcome_t *outcome,
+                              const tally_tick_result_t **result);
+
+const char *tally_tick_store_sqlstate(const tally_tick_store_t *self);
+const char *tally_tick_store_error(const tally_tick_store_t *self);
+
+#endif
