@@ -5,6 +5,7 @@
 //  No read leaves the frame, whatever its lengths say: all of them go through take().  Do not add
 //  decoding that touches a frame's bytes by itself.
 
+#include "lib/alloc.h"
 #include "lib/wire_codec.h"
 
 #include <assert.h>
@@ -68,11 +69,7 @@ tally_wire_grow(tally_wire_t *self, size_t count)
     while (room - self->size < count) {
         room *= 2;
     }
-    uint8_t *data = realloc(self->data, room);
-    if (data == NULL) {
-        abort();        // as everywhere: limits.h is what keeps us from here
-    }
-    self->data = data;
+    self->data = tally_realloc(self->data, room);
     self->room = room;
 }
 
