@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: MIT
+#
+# Tally's build: one file, out of tree.  `make help` lists what there is to say.
+#
+#   build/bin      programs                 build/tests    test binaries
+#   build/lib      libtally (.a, .so, .pc)  build/gen      generated sources
+#
+# Folders say what a file becomes; nothing is listed here:
+#   lib/*.c                 in every program
+#   broker/*.c              tallyd (its main: broker/tallyd.c)
+#   workers/*.c             every worker; workers/main_ROLE.c is the main of tally-ROLE
+#   clients/*.c             libtally;  clients/cmd/*.c: the tally command (its main: clients/cmd/main.c)
+#   clients/examples/X.c    build/examples/X, linked to libtally as a user would
+#   tests/SUITE/test_X.c    build/tests/SUITE/test_X; other .c files there are linked to each of them
+# A second tree for sanitizers: make BUILD=build/asan SANITIZE=1 ...
+
+BUILD ?= build
+PREFIX ?= /usr/local
+SYSCONFDIR ?= $(if $(filter /usr /usr/local,$(PREFIX)),/etc,$(PREFIX)/etc)
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+DESTDIR ?=
+
+CC = gcc
+AR = gcc-ar
+VERSION := $(shell sed -n 's/^\#define TALLY_VERSION "\(.*\)"/\1/p' lib/version.h)
+SOVERSION := 0
+
+PACKAGES = libzmq libczmq libpq jansson libsodium
+# Without pkg-config there is no build, but `make deps` and `make help` must still work.
+PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) cmocka 2>/dev/null)
+LIBS_ZMQ = -lczmq -lzmq
+LIBS_ALL = $(LIBS_ZMQ) -lpq -ljansson -lsodium -lm -lpthread
+
+WARNINGS = -Wall -Wextra -Wconversion -Wshadow -Wformat=2 -Werror=format-security -Wbidi-chars=any -Werror
+# Hardening that costs nothing measurable.  Zeroing of automatic variables and of registers is left out: it does
+# cost on the hot path.  Position independent code serves programs and libtally.so alike.
+ifdef SANITIZE
+HARDENING =
+CODE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+LINK = -fsanitize=address,undefined
+else
+HARDENING = -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection -fcf-protection=full
+CODE = -O2 -g
+LINK = -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed
+endif
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -I. $(PKG_CFLAGS) $(WARNINGS) $(CODE) $(HARDENING) -fPIC \
+             -fno-semantic-interposition -fno-delete-null-pointer-checks -fno-strict-aliasing \
+             -pthread $(CFLAGS)
+ALL_LDFLAGS = $(LINK) -pthread $(LDFLAGS)
+
+# Commands are shown in short; V=1 shows them whole.
+Q = $(if $(V),,@)
+say = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2))
+
+# ---- what there is --------------------------------------------------------------------------------------
+
+object = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+
+MIGRATIONS = $(sort $(wildcard schemas/sql/*.sql))
+LIB_OBJECTS = $(call object,$(wildcard lib/*.c)) $(BUILD)/obj/gen/migrations.o
+BROKER_OBJECTS = $(call object,$(filter-out broker/tallyd.c,$(wildcard broker/*.c)))
+ROLES = $(patsubst workers/main_%.c,%,$(wildcard workers/main_*.c))
+WORKER_OBJECTS = $(call object,$(filter-out workers/main_%.c,$(wildcard workers/*.c)))
+CLIENT_OBJECTS = $(call object,$(wildcard clients/*.c))
+COMMAND_OBJECTS = $(call object,$(filter-out clients/cmd/main.c,$(wildcard clients/cmd/*.c)))
+
+PROGRAMS = $(if $(wildcard broker/tallyd.c),$(BUILD)/bin/tallyd) $(ROLES:%=$(BUILD)/bin/tally-%) \
+           $(if $(wildcard clients/cmd/main.c),$(BUILD)/bin/tally)
+LIBTALLY = $(if $(CLIENT_OBJECTS),$(BUILD)/lib/libtally.a $(BUILD)/lib/libtally.so $(BUILD)/lib/tally.pc)
+EXAMPLES = $(if $(CLIENT_OBJECTS),$(patsubst clients/examples/%.c,$(BUILD)/examples/%,$(wildcard clients/examples/*.c)))
+UNITS = $(wildcard systemd/*.service systemd/*.target)
+
+SUITES = unit protocol integration
+TEST_SOURCES = $(foreach suite,$(SUITES),$(wildcard tests/$(suite)/test_*.c))
+TESTS = $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%)
+
+.PHONY: all help install demo test run-tests check asan memcheck tidy bench deps clean
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(PROGRAMS) $(LIBTALLY) $(EXAMPLES) ## everything, into build/ (the default)
+
+help: ## this text
+	@echo "targets:"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1~\2/p' Makefile | awk -F'~' '{printf "%-12s %s\n", $$1, $$2}'
+	@echo "variables: PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) SYSCONFDIR=$(SYSCONFDIR) UNITDIR=$(UNITDIR) CFLAGS LDFLAGS"
+
+# ---- compiling and linking ------------------------------------------------------------------------------
+
+$(BUILD)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,cc,$<)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/gen/migrations.c: schemas/embed.awk $(MIGRATIONS)
+	@mkdir -p $(@D)
+	$(call say,gen,$@)
+	$(Q)LC_ALL=C awk -f schemas/embed.awk $(MIGRATIONS) > $@
+
+$(BUILD)/obj/gen/migrations.o: $(BUILD)/gen/migrations.c Makefile
+	@mkdir -p $(@D)
+	$(call say,cc,$<)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+define archive
+	@rm -f $@
+	$(call say,ar,$@)
+	$(Q)$(AR) rcsD $@ $^
+endef
+$(BUILD)/lib.a: $(LIB_OBJECTS)
+	$(archive)
+$(BUILD)/broker.a: $(BROKER_OBJECTS)
+	$(archive)
+$(BUILD)/workers.a: $(WORKER_OBJECTS)
+	$(archive)
+$(BUILD)/clients.a: $(CLIENT_OBJECTS)
+	$(archive)
+$(BUILD)/cmd.a: $(COMMAND_OBJECTS)
+	$(archive)
+
+define program
+	@mkdir -p $(@D)
+	$(call say,link,$@)
+	$(Q)$(CC) -pie $(ALL_LDFLAGS) -o $@ $^ $(LIBS_ALL)
+endef
+$(BUILD)/bin/tallyd: $(BUILD)/obj/broker/tallyd.o $(BUILD)/broker.a $(BUILD)/lib.a
+	$(program)
+$(BUILD)/bin/tally: $(BUILD)/obj/clients/cmd/main.o $(BUILD)/cmd.a $(BUILD)/clients.a $(BUILD)/lib.a
+	$(program)
+$(BUILD)/bin/tally-%: $(BUILD)/obj/workers/main_%.o $(BUILD)/workers.a $(BUILD)/lib.a
+	$(program)
+
+# ---- libtally -------------------------------------------------------------------------------------------
+# What clients/tally.h declares is visible, nothing else.  lib.a gives only what clients/ needs of it; that
+# libpq is not among it is checked by --no-undefined.
+
+$(BUILD)/gen/libtally.names: clients/tally.h
+	@mkdir -p $(@D)
+	$(Q)grep -v '^//' $< | grep -o 'tally_[a-z0-9_]* *(' | tr -d ' (' | sort -u > $@
+
+$(BUILD)/gen/libtally.map: $(BUILD)/gen/libtally.names
+	$(Q)(echo 'TALLY_$(SOVERSION) {'; echo 'global:'; sed 's/$$/;/' $<; echo 'local: *; };') > $@
+
+$(BUILD)/obj/libtally.o: $(CLIENT_OBJECTS) $(BUILD)/lib.a $(BUILD)/gen/libtally.names
+	$(call say,link,$@)
+	$(Q)$(CC) -r -nostdlib -o $@ $(CLIENT_OBJECTS) $(BUILD)/lib.a
+	$(Q)objcopy --keep-global-symbols=$(BUILD)/gen/libtally.names $@
+
+$(BUILD)/lib/libtally.a: $(BUILD)/obj/libtally.o
+	@mkdir -p $(@D)
+	$(archive)
+
+$(BUILD)/lib/libtally.so.$(VERSION): $(CLIENT_OBJECTS) $(BUILD)/lib.a $(BUILD)/gen/libtally.map
+	@mkdir -p $(@D)
+	$(call say,link,$@)
+	$(Q)$(CC) -shared $(ALL_LDFLAGS) $(if $(SANITIZE),,-Wl,--no-undefined) -Wl,-soname,libtally.so.$(SOVERSION) \
+	    -Wl,--version-script=$(BUILD)/gen/libtally.map -o $@ $(CLIENT_OBJECTS) $(BUILD)/lib.a \
+	    $(LIBS_ZMQ) -ljansson -lsodium
+
+$(BUILD)/lib/libtally.so: $(BUILD)/lib/libtally.so.$(VERSION)
+	$(Q)ln -sf libtally.so.$(VERSION) $(@D)/libtally.so.$(SOVERSION)
+	$(Q)ln -sf libtally.so.$(SOVERSION) $@
+
+$(BUILD)/lib/tally.pc: clients/tally.pc.in lib/version.h Makefile
+	@mkdir -p $(@D)
+	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< > $@
+
+$(BUILD)/examples/%: clients/examples/%.c $(BUILD)/lib/libtally.so
+	@mkdir -p $(@D)
+	$(call say,link,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -Iclients $(ALL_LDFLAGS) -o $@ $< -L$(BUILD)/lib -ltally $(LIBS_ZMQ) '-Wl,-rpath,$$ORIGIN/../lib'
+
+# ---- tests ----------------------------------------------------------------------------------------------
+# A test is linked to the folders whose headers it or its companions include, and to lib.
+
+companions = $(call object,$(filter-out %/main.c $(dir $(1))test_%.c,$(wildcard $(dir $(1))*.c)))
+folders_of = $(sort $(shell sed -n 's|^\#include "\(broker\|workers\|clients/cmd\|clients\)/.*|\1|p' \
+                 $(1) $(filter-out $(dir $(1))test_%,$(wildcard $(dir $(1))*.[ch]))))
+archives_of = $(if $(filter clients/cmd,$(1)),$(BUILD)/cmd.a $(BUILD)/clients.a) \
+              $(patsubst %,$(BUILD)/%.a,$(filter-out clients/cmd,$(1))) $(BUILD)/lib.a
+
+define test_rule
+$(BUILD)/tests/$(1): $(BUILD)/obj/tests/$(1).o $(call companions,tests/$(1).c) \
+                     $(call archives_of,$(call folders_of,tests/$(1).c))
+	@mkdir -p $$(@D)
+	$$(call say,link,$$@)
+	$$(Q)$$(CC) -pie $$(ALL_LDFLAGS) -o $$@ $$^ $$(LIBS_ALL) -lcmocka
+endef
+$(foreach test,$(TEST_SOURCES:tests/%.c=%),$(eval $(call test_rule,$(test))))
+
+test: deps ## build, then unit, protocol and integration tests; what CI runs
+	@$(MAKE) --no-print-directory all run-tests
+
+run-tests: $(PROGRAMS) $(TESTS)
+	@TALLY_BIN_DIR=$(abspath $(BUILD)/bin) tests/run.sh $(BUILD) $(SUITES)
+
+check: $(PROGRAMS) $(filter %/test_$(T),$(TESTS)) ## one test binary: make check T=name [N='*pattern*']
+	@test -n "$(T)" || { echo "say which: make check T=name [N='*pattern*']"; exit 64; }
+	@test -n "$(filter %/test_$(T),$(TESTS))" || { echo "there is no tests/*/test_$(T).c"; exit 64; }
+	@for test in $(filter %/test_$(T),$(TESTS)); do \
+	    TALLY_BIN_DIR=$(abspath $(BUILD)/bin) $$test $(if $(N),'$(N)') || exit 1; done
+
+asan: ## the same tests under AddressSanitizer and UBSan, in build/asan
+	@ASAN_OPTIONS=detect_stack_use_after_return=1:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
+	    LSAN_OPTIONS=suppressions=tests/lsan.supp:print_suppressions=0 \
+	    $(MAKE) --no-print-directory BUILD=build/asan SANITIZE=1 all run-tests
+
+MEMCHECK_TESTS = $(filter-out %/test_db %_store,$(filter $(BUILD)/tests/unit/% $(BUILD)/tests/protocol/%,$(TESTS)))
+memcheck: $(MEMCHECK_TESTS) ## unit and protocol tests that need no server under valgrind
+	@TALLY_TEST_WRAPPER="valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite \
+	    --errors-for-leak-kinds=definite --suppressions=tests/valgrind.supp" TALLY_TEST_SECONDS=600 \
+	    tests/run.sh $(BUILD) $(MEMCHECK_TESTS)
+
+SOURCES = $(wildcard lib/*.[ch] broker/*.[ch] workers/*.[ch] clients/*.[ch] clients/cmd/*.[ch] clients/examples/*.[ch] \
+            tests/*/*.[ch])
+tidy: ## formatting, clang-tidy and the project's own rules
+	clang-format --dry-run -Werror $(SOURCES)
+	clang-tidy --quiet $(filter %.c,$(SOURCES)) -- -std=gnu11 -D_GNU_SOURCE -I. -Iclients $(PKG_CFLAGS)
+	tests/tidy/tidy.sh
+
+demo: deps ## install what is missing, build, and see a private instance at work
+	@$(MAKE) --no-print-directory all
+	@TALLY_BIN_DIR=$(abspath $(BUILD)/bin) tests/demo.sh
+
+bench: all ## throughput and latency of a private instance: make bench [ARGS='--body 1024']
+	@TALLY_BIN_DIR=$(abspath $(BUILD)/bin) tests/bench.sh $(ARGS)
+
+deps: ## install the Debian packages that are missing
+	@tests/deps.sh
+
+# ---- install --------------------------------------------------------------------------------------------
+
+install: all ## programs, library, units and a sample configuration under PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include \
+	    $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/tally
+	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(BUILD)/lib/libtally.a $(BUILD)/lib/libtally.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib
+	ln -sf libtally.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libtally.so.$(SOVERSION)
+	ln -sf libtally.so.$(SOVERSION) $(DESTDIR)$(PREFIX)/lib/libtally.so
+	install -m 644 $(BUILD)/lib/tally.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -m 644 clients/tally.h $(DESTDIR)$(PREFIX)/include
+	for unit in $(UNITS); do sed -e 's|/usr/local/bin|$(PREFIX)/bin|' -e 's|/etc/tally|$(SYSCONFDIR)/tally|' $$unit \
+	    > $(DESTDIR)$(UNITDIR)/$${unit##*/} || exit 1; done
+	test -e $(DESTDIR)$(SYSCONFDIR)/tally/tally.conf \
+	    || install -m 640 systemd/tally.conf $(DESTDIR)$(SYSCONFDIR)/tally/tally.conf
+
+clean: ## remove build/
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
