@@ -1,24 +1,20 @@
 // SPDX-License-Identifier: MIT
 //  db - the blocking connection: connecting, statements, transactions and what their outcomes mean.
 //
-//  A connection that broke inside a transaction stays broken until tally_db_rollback, so that no later
-//  statement of the caller can run on a new connection outside that transaction.  Do not add retries of whole
-//  transactions here: only the caller knows whether its writes may be made again.
+//  A connection that broke inside a transaction stays broken until tally_db_rollback, so that no
+//  later statement of the caller can run on a new connection outside that transaction.  Do not
+//  add retries of whole transactions here: only the caller knows whether its writes may be made
+//  again.
 
 #include "lib/db.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "lib/alloc.h"
-#include "lib/clock.h"
-#include "lib/log.h"
-
-#define CONNECT_MS_MAX 5000
+#include "lib/db_session.h"
 
 //  A statement prepared on the present connection.
 struct statement {
@@ -34,7 +30,7 @@ struct tally_db {
     char *application;
     int idle_limit_ms;          // 0: none
     PGconn *handle;             // NULL: not connected
-    bool in_transaction;        // between begin and commit or rollback, whatever the connection says
+    bool in_transaction;        // from begin to commit or rollback, broken or not
     tally_db_outcome_t spoiled; // in a transaction: the first outcome that was not DONE
     bool local_only;            // a warning said that a commit may not have reached the standby
     PGresult *result;           // what the caller borrows
@@ -45,40 +41,7 @@ struct tally_db {
     char *error;                // never NULL
 };
 
-//  ---- outcomes -----------------------------------------------------------------------------------------
-
-//  States that a later try may find changed although their class says otherwise: the fault is the
-//  installation's (rights, migrations), and must not bury messages.
-static const char *const passing_states[] = {
-    "25006", "25P02", "25P03", "26000", "42501", "42703", "42883", "42P01", "55006", "55P03",
-};
-
-//  Connection, authorisation, catalog and schema names, rollback, resources, operator, system, internal.
-static const char *const passing_classes[] = {
-    "08", "28", "3D", "3F", "40", "53", "57", "58", "F0", "XX",
-};
-
-tally_db_outcome_t
-tally_db_classify(const char *sqlstate)
-{
-    if (sqlstate == NULL || sqlstate[0] == '\0') {
-        return TALLY_DB_RETRY;      // libpq itself said so: nothing came from the server
-    }
-    if (strcmp(sqlstate, "00000") == 0) {
-        return TALLY_DB_DONE;
-    }
-    for (size_t i = 0; i < sizeof passing_classes / sizeof passing_classes[0]; i++) {
-        if (strncmp(sqlstate, passing_classes[i], 2) == 0) {
-            return TALLY_DB_RETRY;
-        }
-    }
-    for (size_t i = 0; i < sizeof passing_states / sizeof passing_states[0]; i++) {
-        if (strcmp(sqlstate, passing_states[i]) == 0) {
-            return TALLY_DB_RETRY;
-        }
-    }
-    return TALLY_DB_REJECT;
-}
+//  ---- outcomes ----------------------------------------------------------------------------------
 
 static void
 remember_error(tally_db_t *self, const char *sqlstate, const char *text)
@@ -112,6 +75,17 @@ broken(const tally_db_t *self)
     return self->handle == NULL || PQstatus(self->handle) != CONNECTION_OK;
 }
 
+//  A session that PostgreSQL ended while nobody used it says so when looked at: better to see it
+//  now than after a statement went out, when its fate would be unknown.  Twice, since the
+//  farewell comes before the end.
+static void
+notice_loss(tally_db_t *self)
+{
+    if (!broken(self) && PQconsumeInput(self->handle) == 1) {
+        (void)PQconsumeInput(self->handle);
+    }
+}
+
 //  The last word on an outcome inside or outside of a transaction.
 static tally_db_outcome_t
 conclude(tally_db_t *self, tally_db_outcome_t outcome)
@@ -132,22 +106,16 @@ conclude(tally_db_t *self, tally_db_outcome_t outcome)
     return outcome;
 }
 
-//  The function's name is not translated, the text may be.
 static void
 take_notice(void *context, const PGresult *notice)
 {
     tally_db_t *self = context;
-    const char *function = PQresultErrorField(notice, PG_DIAG_SOURCE_FUNCTION);
-    const char *detail = PQresultErrorField(notice, PG_DIAG_MESSAGE_DETAIL);
-    if ((function != NULL && strcmp(function, "SyncRepWaitForLSN") == 0)
-        || (detail != NULL && strstr(detail, "not have been replicated") != NULL)) {
+    if (tally_db_session_notice(self->application, notice)) {
         self->local_only = true;
     }
-    const char *text = PQresultErrorField(notice, PG_DIAG_MESSAGE_PRIMARY);
-    tally_log_warn("PostgreSQL warned %s: %s", self->application, text == NULL ? "" : text);
 }
 
-//  ---- connecting ---------------------------------------------------------------------------------------
+//  ---- connecting --------------------------------------------------------------------------------
 
 tally_db_t *
 tally_db_new(const char *conninfo, const char *application)
@@ -202,117 +170,6 @@ tally_db_disconnect(tally_db_t *self)
     self->statement_count = 0;
 }
 
-//  Waits until the socket can be read (or written), at most until the deadline.
-static bool
-wait_socket(const PGconn *handle, short events, int64_t deadline_at_ms)
-{
-    for (;;) {
-        int64_t left_ms = deadline_at_ms - tally_clock_now_ms();
-        if (left_ms <= 0) {
-            return false;
-        }
-        struct pollfd item = {.fd = PQsocket(handle), .events = events};
-        int rc = poll(&item, 1, (int)left_ms);
-        if (rc > 0) {
-            return true;
-        }
-        if (rc < 0 && errno != EINTR) {
-            return false;
-        }
-    }
-}
-
-//  libpq's connect_timeout does not apply to PQconnectPoll, hence the deadline of our own.
-static bool
-finish_connecting(PGconn *handle, int64_t deadline_at_ms)
-{
-    PostgresPollingStatusType status = PGRES_POLLING_WRITING;
-    while (status != PGRES_POLLING_OK) {
-        if (status == PGRES_POLLING_FAILED || PQstatus(handle) == CONNECTION_BAD) {
-            return false;
-        }
-        short events = status == PGRES_POLLING_READING ? POLLIN : POLLOUT;
-        if (!wait_socket(handle, events, deadline_at_ms)) {
-            return false;
-        }
-        status = PQconnectPoll(handle);
-    }
-    return true;
-}
-
-//  Waits for the answer to a query that was sent, within the time for connecting.
-static PGresult *
-receive_in_time(PGconn *handle, int64_t deadline_at_ms)
-{
-    PGresult *last = NULL;
-    for (;;) {
-        while (PQisBusy(handle)) {
-            if (!wait_socket(handle, POLLIN, deadline_at_ms) || !PQconsumeInput(handle)) {
-                PQclear(last);
-                return NULL;
-            }
-        }
-        PGresult *next = PQgetResult(handle);
-        if (next == NULL) {
-            return last;
-        }
-        PQclear(last);
-        last = next;
-    }
-}
-
-//  lc_messages needs a right that workers may lack; nothing here depends on it, logs just read better.
-//  remote_apply is kept because it promises more than on.
-static const char *const session_sql =
-    "select set_config('client_min_messages', 'warning', false),"
-    " set_config('idle_in_transaction_session_timeout', $1, false),"
-    " case when has_parameter_privilege('lc_messages', 'set')"
-    "  then set_config('lc_messages', 'C', false) end,"
-    " set_config('synchronous_commit',"
-    "  case current_setting('synchronous_commit') when 'remote_apply' then 'remote_apply' else 'on' end, false)";
-
-//  Makes the session's settings and checks the one that everything depends on.
-static tally_db_outcome_t
-set_up_session(tally_db_t *self, int64_t deadline_at_ms)
-{
-    char limit[16];
-    snprintf(limit, sizeof limit, "%d", self->idle_limit_ms);
-    const char *values[] = {limit};
-    if (!PQsendQueryParams(self->handle, session_sql, 1, NULL, values, NULL, NULL, 0)) {
-        return blame(self, NULL);
-    }
-    PGresult *result = receive_in_time(self->handle, deadline_at_ms);
-    if (result == NULL) {
-        remember_error(self, "", "PostgreSQL did not answer in time");
-        return TALLY_DB_RETRY;
-    }
-    tally_db_outcome_t outcome = TALLY_DB_DONE;
-    if (PQresultStatus(result) != PGRES_TUPLES_OK) {
-        outcome = blame(self, result);
-    } else if (strcmp(PQgetvalue(result, 0, 3), "on") != 0
-               && strcmp(PQgetvalue(result, 0, 3), "remote_apply") != 0) {
-        remember_error(self, "", "synchronous_commit is not on");
-        outcome = TALLY_DB_RETRY;
-    }
-    PQclear(result);
-    return outcome;
-}
-
-//  What the caller's conninfo says wins over what stands before it here.
-static PGconn *
-start_connecting(const tally_db_t *self)
-{
-    const char *const names[] = {
-        "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout",
-        "dbname", "application_name", "client_encoding", NULL,
-    };
-    const char *const values[] = {
-        "1", "5", "2", "3", "10000",
-        self->conninfo, self->application, "UTF8", NULL,
-    };
-    return PQconnectStartParams(names, values, 1);
-}
-
 tally_db_outcome_t
 tally_db_connect(tally_db_t *self)
 {
@@ -322,27 +179,19 @@ tally_db_connect(tally_db_t *self)
     assert(!self->in_transaction);
     tally_db_disconnect(self);
     forget_error(self);
-    int64_t deadline_at_ms = tally_clock_now_ms() + CONNECT_MS_MAX;
-
-    self->handle = start_connecting(self);
+    char *error;
+    self->handle = tally_db_session_open(self->conninfo, self->application,
+                                         self->idle_limit_ms, &error);
     if (self->handle == NULL) {
-        abort();        // libpq: out of memory
+        remember_error(self, "", error);
+        free(error);
+        return TALLY_DB_RETRY;
     }
     PQsetNoticeReceiver(self->handle, take_notice, self);
-    if (!finish_connecting(self->handle, deadline_at_ms)) {
-        bool late = PQstatus(self->handle) != CONNECTION_BAD;
-        remember_error(self, "", late ? "no connection in time" : PQerrorMessage(self->handle));
-        tally_db_disconnect(self);
-        return TALLY_DB_RETRY;
-    }
-    if (set_up_session(self, deadline_at_ms) != TALLY_DB_DONE) {
-        tally_db_disconnect(self);
-        return TALLY_DB_RETRY;
-    }
     return TALLY_DB_DONE;
 }
 
-//  ---- statements ---------------------------------------------------------------------------------------
+//  ---- statements --------------------------------------------------------------------------------
 
 static struct statement *
 require_statement(tally_db_t *self, const char *sql, const tally_params_t *params)
@@ -379,7 +228,8 @@ prepare(tally_db_t *self, struct statement *statement)
     char name[32];
     statement->number = ++self->last_number;
     name_statement(statement, name);
-    PGresult *result = PQprepare(self->handle, name, statement->sql, statement->type_count, statement->types);
+    PGresult *result = PQprepare(self->handle, name, statement->sql, statement->type_count,
+                                 statement->types);
     tally_db_outcome_t outcome = TALLY_DB_DONE;
     if (PQresultStatus(result) != PGRES_COMMAND_OK) {
         outcome = blame(self, result);
@@ -390,8 +240,8 @@ prepare(tally_db_t *self, struct statement *statement)
     return outcome;
 }
 
-//  Was it the prepared statement that failed, not what it says?  Both are seen after a failover, a pooler's
-//  reset or a migration under a running worker.
+//  Was it the prepared statement that failed, not what it says?  Both are seen after a failover,
+//  a pooler's reset or a migration under a running worker.
 static bool
 statement_is_stale(const PGresult *result)
 {
@@ -427,8 +277,8 @@ execute(tally_db_t *self, const char *sql, const tally_params_t *params, bool *s
     char name[32];
     name_statement(statement, name);
     PQclear(self->result);
-    self->result = PQexecPrepared(self->handle, name, params->count, params->values, params->lengths,
-                                  params->formats, 1);
+    self->result = PQexecPrepared(self->handle, name, params->count, params->values,
+                                  params->lengths, params->formats, 1);
     if (succeeded(self->result)) {
         return TALLY_DB_DONE;
     }
@@ -438,7 +288,8 @@ execute(tally_db_t *self, const char *sql, const tally_params_t *params, bool *s
         *stale = true;
         return TALLY_DB_RETRY;
     }
-    //  On its own the statement was a transaction: when the line broke after it went out, who knows.
+    //  On its own the statement was a transaction: when the line broke after it went out, who
+    //  knows.
     if (!self->in_transaction && broken(self)) {
         return TALLY_DB_UNKNOWN;
     }
@@ -451,6 +302,7 @@ ready(tally_db_t *self)
 {
     if (!self->in_transaction) {
         self->local_only = false;
+        notice_loss(self);
         return tally_db_connect(self);
     }
     if (self->spoiled != TALLY_DB_DONE) {
@@ -511,16 +363,18 @@ tally_db_script(tally_db_t *self, const char *sql)
     return conclude(self, outcome);
 }
 
-//  ---- transactions -------------------------------------------------------------------------------------
+//  ---- transactions ------------------------------------------------------------------------------
 
 tally_db_outcome_t
 tally_db_begin(tally_db_t *self, tally_db_isolation_t isolation)
 {
     assert(!self->in_transaction);
-    const char *sql = isolation == TALLY_DB_REPEATABLE_READ ? "begin isolation level repeatable read"
-                                                            : "begin isolation level read committed";
+    const char *sql = isolation == TALLY_DB_REPEATABLE_READ
+                          ? "begin isolation level repeatable read"
+                          : "begin isolation level read committed";
     self->local_only = false;
-    //  A connection that died while nobody used it shows only now; nothing was done yet, so one more try.
+    notice_loss(self);
+    //  A connection may still turn out to be dead; nothing was done yet, so one more try.
     for (int try = 0; try < 2; try++) {
         bool fresh = broken(self);
         tally_db_outcome_t outcome = tally_db_connect(self);
@@ -545,8 +399,13 @@ tally_db_outcome_t
 tally_db_commit(tally_db_t *self)
 {
     assert(self->in_transaction);
+    notice_loss(self);
     if (self->spoiled != TALLY_DB_DONE || broken(self)) {
-        tally_db_outcome_t outcome = self->spoiled != TALLY_DB_DONE ? self->spoiled : TALLY_DB_RETRY;
+        tally_db_outcome_t outcome = self->spoiled;
+        if (outcome == TALLY_DB_DONE) {
+            remember_error(self, "", "the connection was lost");
+            outcome = TALLY_DB_RETRY;
+        }
         tally_db_rollback(self);
         return outcome;
     }
@@ -584,7 +443,7 @@ tally_db_rollback(tally_db_t *self)
     PQclear(result);
 }
 
-//  ---- looking ------------------------------------------------------------------------------------------
+//  ---- looking -----------------------------------------------------------------------------------
 
 const char *
 tally_db_sqlstate(const tally_db_t *self)

@@ -18,6 +18,7 @@ typedef enum {
     TALLY_DB_RETRY,         // not done, may work again: connection lost before commit, serialization, deadlock, disk full
     TALLY_DB_REJECT,        // not done, and would not be the next time: constraint, raised by a function (see sqlstate)
     TALLY_DB_UNKNOWN,       // the connection was lost while COMMIT was under way: done or not, ask again by id
+                            //   (a statement outside begin .. commit is its own transaction: lost in it means the same)
 } tally_db_outcome_t;
 
 typedef struct tally_db tally_db_t;

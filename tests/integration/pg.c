@@ -1,0 +1,516 @@
+// SPDX-License-Identifier: MIT
+//  pg - the keeper process, the template cluster, and databases made from it.
+
+#include "tests/integration/pg.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <libpq-fe.h>
+#include <limits.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/alloc.h"
+#include "lib/clock.h"
+
+#define START_MS_MAX 30000
+#define SOCKET_DIR_BYTES_MAX 80         // sockaddr_un takes 108; the names below need the rest
+
+enum order { ORDER_STOP = 'S', ORDER_START = 'G', ORDER_DONE = '.' };
+
+struct tally_pg {
+    char *dir;              // data, socket and log
+    char *conninfo;         // of the database made last
+    int database;           // its number
+    pid_t keeper;
+    int orders;             // to the keeper; its end makes the keeper clean up
+    int answers;            // from the keeper
+    const char *const *settings;
+};
+
+static void fail(const char *format, ...) TALLY_PRINTF(1, 2) __attribute__((noreturn));
+
+static void
+fail(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fprintf(stderr, "test server: ");
+    vfprintf(stderr, format, args);
+    fprintf(stderr, "\n");
+    va_end(args);
+    exit(EXIT_FAILURE);
+}
+
+static const char *
+environment(const char *name, const char *otherwise)
+{
+    const char *value = getenv(name);
+    return value == NULL || value[0] == '\0' ? otherwise : value;
+}
+
+//  ---- programs ----------------------------------------------------------------------------------
+
+static char *
+program_path(const char *name)
+{
+    return tally_format("%s/%s", environment("TALLY_PG_BIN", "/usr/lib/postgresql/15/bin"), name);
+}
+
+//  PostgreSQL refuses to run as root, so it gets the user that Debian made for it.
+static void
+drop_root(void)
+{
+    if (geteuid() != 0) {
+        return;
+    }
+    const struct passwd *user = getpwnam("postgres");
+    if (user == NULL || setgroups(0, NULL) != 0 || setgid(user->pw_gid) != 0
+        || setuid(user->pw_uid) != 0) {
+        _exit(126);
+    }
+}
+
+//  Starts a program with its output in DIR/log; args[0] is its path or name.
+static pid_t
+start_program(const char *dir, bool as_server, const char *const *args)
+{
+    pid_t pid = fork();
+    if (pid < 0) {
+        fail("fork: %s", strerror(errno));
+    }
+    if (pid > 0) {
+        return pid;
+    }
+    char *log_path = tally_format("%s/log", dir);
+    int log = open(log_path, O_WRONLY | O_CREAT | O_APPEND, 0666);
+    int nothing = open("/dev/null", O_RDONLY);
+    if (log < 0 || nothing < 0 || dup2(nothing, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0) {
+        _exit(126);
+    }
+    if (as_server) {
+        drop_root();
+        if (chdir(dir) != 0) {
+            _exit(126);
+        }
+    }
+    execvp(args[0], (char *const *)(uintptr_t)args);
+    _exit(127);
+}
+
+static bool
+run_program(const char *dir, bool as_server, const char *const *args)
+{
+    pid_t pid = start_program(dir, as_server, args);
+    int status;
+    while (waitpid(pid, &status, 0) < 0) {
+        if (errno != EINTR) {
+            return false;
+        }
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static void
+print_log(const char *dir)
+{
+    char *path = tally_format("%s/log", dir);
+    FILE *file = fopen(path, "r");
+    char line[512];
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        fprintf(stderr, "  %s", line);
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    free(path);
+}
+
+static void
+remove_tree(const char *dir)
+{
+    const char *const args[] = {"rm", "-rf", "--", dir, NULL};
+    (void)run_program("/tmp", false, args);
+}
+
+//  ---- the server, in the keeper -----------------------------------------------------------------
+
+static pid_t
+start_server(const tally_pg_t *self)
+{
+    const char *fixed[] = {
+        "listen_addresses=", "unix_socket_permissions=0700", "fsync=off", "shared_buffers=64MB",
+        "max_connections=60", "max_wal_size=256MB", "log_min_messages=warning", "timezone=UTC",
+    };
+    const char *args[64];
+    size_t count = 0;
+    args[count++] = program_path("postgres");
+    args[count++] = "-D";
+    args[count++] = tally_format("%s/data", self->dir);
+    args[count++] = "-k";
+    args[count++] = self->dir;
+    for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++) {
+        args[count++] = "-c";
+        args[count++] = fixed[i];
+    }
+    for (size_t i = 0; self->settings != NULL && self->settings[i] != NULL && count < 60; i++) {
+        args[count++] = "-c";
+        args[count++] = self->settings[i];
+    }
+    args[count] = NULL;
+    return start_program(self->dir, true, args);
+}
+
+static void
+stop_server(pid_t *server)
+{
+    if (*server > 0) {
+        kill(*server, SIGQUIT);
+        while (waitpid(*server, NULL, 0) < 0 && errno == EINTR) {
+        }
+        *server = 0;
+    }
+}
+
+//  The keeper's whole life.  Reading the end of `orders` means that the test program is gone.
+static void
+keep(const tally_pg_t *self, int orders, int answers)
+{
+    pid_t server = 0;
+    char order;
+    for (;;) {
+        ssize_t got = read(orders, &order, 1);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            break;
+        }
+        if (order == ORDER_STOP) {
+            stop_server(&server);
+        } else if (server == 0) {
+            server = start_server(self);
+        }
+        order = ORDER_DONE;
+        if (write(answers, &order, 1) != 1) {
+            break;
+        }
+    }
+    stop_server(&server);
+    remove_tree(self->dir);
+}
+
+static void
+start_keeper(tally_pg_t *self)
+{
+    int orders[2], answers[2];
+    if (pipe2(orders, O_CLOEXEC) != 0 || pipe2(answers, O_CLOEXEC) != 0) {
+        fail("pipe: %s", strerror(errno));
+    }
+    fflush(NULL);
+    self->keeper = fork();
+    if (self->keeper < 0) {
+        fail("fork: %s", strerror(errno));
+    }
+    if (self->keeper == 0) {
+        setsid();               // a Ctrl-C is for the test program; the keeper sees its end
+        signal(SIGPIPE, SIG_IGN);
+        close(orders[1]);
+        close(answers[0]);
+        keep(self, orders[0], answers[1]);
+        _exit(EXIT_SUCCESS);
+    }
+    close(orders[0]);
+    close(answers[1]);
+    self->orders = orders[1];
+    self->answers = answers[0];
+}
+
+static void
+give_order(tally_pg_t *self, char order)
+{
+    char answer = 0;
+    ssize_t got = -1;
+    if (write(self->orders, &order, 1) == 1) {
+        do {
+            got = read(self->answers, &answer, 1);
+        } while (got < 0 && errno == EINTR);
+    }
+    if (got != 1 || answer != ORDER_DONE) {
+        fail("its keeper died");
+    }
+}
+
+//  ---- databases ---------------------------------------------------------------------------------
+
+static PGconn *
+connect_to(const tally_pg_t *self, const char *database)
+{
+    char *conninfo = tally_format("host=%s user=tally dbname=%s", self->dir, database);
+    int64_t give_up_at_ms = tally_clock_now_ms() + START_MS_MAX;
+    for (;;) {
+        PGconn *handle = PQconnectdb(conninfo);
+        if (PQstatus(handle) == CONNECTION_OK) {
+            free(conninfo);
+            return handle;
+        }
+        if (tally_clock_now_ms() > give_up_at_ms) {
+            print_log(self->dir);
+            fail("%s", PQerrorMessage(handle));
+        }
+        PQfinish(handle);
+        poll(NULL, 0, 10);      // nobody tells us when it listens; the deadline is above
+    }
+}
+
+static void
+execute(PGconn *handle, const char *sql)
+{
+    PGresult *result = PQexec(handle, sql);
+    ExecStatusType status = PQresultStatus(result);
+    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
+        fail("%s", PQresultErrorMessage(result));
+    }
+    PQclear(result);
+}
+
+void
+tally_pg_stop(tally_pg_t *self)
+{
+    give_order(self, ORDER_STOP);
+}
+
+void
+tally_pg_start(tally_pg_t *self)
+{
+    give_order(self, ORDER_START);
+    PQfinish(connect_to(self, "postgres"));
+}
+
+const char *
+tally_pg_conninfo(const tally_pg_t *self)
+{
+    return self->conninfo;
+}
+
+const char *
+tally_pg_fresh(tally_pg_t *self)
+{
+    PGconn *handle = connect_to(self, "postgres");
+    if (self->database > 0) {
+        char *drop = tally_format("drop database test%d with (force)", self->database);
+        execute(handle, drop);
+        free(drop);
+    }
+    self->database++;
+    char *create = tally_format("create database test%d template tally", self->database);
+    execute(handle, create);
+    free(create);
+    PQfinish(handle);
+    free(self->conninfo);
+    self->conninfo = tally_format("host=%s user=tally dbname=test%d", self->dir, self->database);
+    return self->conninfo;
+}
+
+//  ---- the template ------------------------------------------------------------------------------
+
+static char *
+read_text(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    if (file == NULL) {
+        fail("%s: %s", path, strerror(errno));
+    }
+    size_t size = 0, room = 64 * 1024;
+    char *text = tally_alloc(room);
+    for (;;) {
+        size_t got = fread(text + size, 1, room - size - 1, file);
+        if (got == 0) {
+            break;
+        }
+        size += got;
+        if (room - size < 2) {
+            room *= 2;
+            text = tally_realloc(text, room);
+        }
+    }
+    text[size] = '\0';
+    fclose(file);
+    return text;
+}
+
+static int
+is_migration(const struct dirent *entry)
+{
+    size_t size = strlen(entry->d_name);
+    return size > 8 && entry->d_name[3] == '_' && strcmp(entry->d_name + size - 4, ".sql") == 0;
+}
+
+typedef void migration_fn(void *context, const char *name, const char *sql);
+
+//  Calls `fn` with every migration, in their order.
+static void
+each_migration(migration_fn *fn, void *context)
+{
+    char *dir = tally_format("%s/schemas/sql", environment("TALLY_SOURCE_DIR", "."));
+    struct dirent **entries;
+    int count = scandir(dir, &entries, is_migration, alphasort);
+    if (count <= 0) {
+        fail("no migrations in %s", dir);
+    }
+    for (int i = 0; i < count; i++) {
+        char *path = tally_format("%s/%s", dir, entries[i]->d_name);
+        char *sql = read_text(path);
+        fn(context, entries[i]->d_name, sql);
+        free(sql);
+        free(path);
+        free(entries[i]);
+    }
+    free(entries);
+    free(dir);
+}
+
+//  FNV-1a: only to tell one schema from another.
+static void
+hash_migration(void *context, const char *name, const char *sql)
+{
+    uint64_t *hash = context;
+    const char *const parts[] = {name, sql};
+    for (size_t i = 0; i < 2; i++) {
+        for (const char *at = parts[i]; *at != '\0'; at++) {
+            *hash = (*hash ^ (uint8_t)*at) * UINT64_C(1099511628211);
+        }
+    }
+}
+
+static void
+apply_migration(void *context, const char *name, const char *sql)
+{
+    PGconn *handle = context;
+    int name_size = (int)strcspn(name + 4, ".");
+    char *record = tally_format("insert into tally.migration (version, name) values (%ld, '%.*s')",
+                                strtol(name, NULL, 10), name_size, name + 4);
+    execute(handle, "begin");
+    execute(handle, sql);
+    execute(handle, record);
+    execute(handle, "commit");
+    free(record);
+}
+
+static void
+make_cluster(tally_pg_t *self)
+{
+    char *data = tally_format("%s/data", self->dir);
+    char *initdb = program_path("initdb");
+    const char *const args[] = {
+        initdb, "-D", data, "-U", "tally", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync",
+        "--wal-segsize=4", NULL,
+    };
+    if (!run_program(self->dir, true, args)) {
+        print_log(self->dir);
+        fail("initdb failed");
+    }
+    tally_pg_start(self);
+    PGconn *handle = connect_to(self, "postgres");
+    execute(handle, "create database tally");
+    PQfinish(handle);
+    handle = connect_to(self, "tally");
+    each_migration(apply_migration, handle);
+    execute(handle, "checkpoint");
+    PQfinish(handle);
+    tally_pg_stop(self);
+    free(initdb);
+    free(data);
+}
+
+static bool
+copy_tree(const tally_pg_t *self, const char *from, const char *to)
+{
+    const char *const args[] = {"cp", "-a", "--reflink=auto", "--", from, to, NULL};
+    return run_program(self->dir, false, args);
+}
+
+//  Keeps a copy of the cluster for the next test program.  Another one may do the same at this
+//  moment: the rename decides.  That it could not be kept costs time only.
+static void
+keep_template(const tally_pg_t *self, const char *template)
+{
+    char *data = tally_format("%s/data", self->dir);
+    char *copy = tally_format("%s.%d", template, (int)getpid());
+    if (!copy_tree(self, data, copy) || rename(copy, template) != 0) {
+        remove_tree(copy);
+    }
+    free(copy);
+    free(data);
+}
+
+static void
+make_dir(tally_pg_t *self)
+{
+    const char *parent = environment("TMPDIR", "/tmp");
+    if (strlen(parent) > SOCKET_DIR_BYTES_MAX) {
+        parent = "/tmp";
+    }
+    self->dir = tally_format("%s/tally-pg-XXXXXX", parent);
+    if (mkdtemp(self->dir) == NULL) {
+        fail("%s: %s", self->dir, strerror(errno));
+    }
+    const struct passwd *user = geteuid() == 0 ? getpwnam("postgres") : NULL;
+    if (geteuid() == 0 && (user == NULL || chown(self->dir, user->pw_uid, user->pw_gid) != 0)) {
+        fail("cannot give %s to the user postgres", self->dir);
+    }
+}
+
+tally_pg_t *
+tally_pg_new(const char *const *settings)
+{
+    uint64_t hash = UINT64_C(14695981039346656037);
+    each_migration(hash_migration, &hash);
+    const char *build = environment("TALLY_BUILD_DIR", "build");
+    char *template = tally_format("%s/pg-%016" PRIx64, build, hash);
+
+    tally_pg_t *self = tally_alloc(sizeof *self);
+    self->settings = settings;
+    make_dir(self);
+    start_keeper(self);
+    char *data = tally_format("%s/data", self->dir);
+    if (access(template, F_OK) != 0) {
+        make_cluster(self);
+        mkdir(build, 0777);
+        keep_template(self, template);
+    } else if (!copy_tree(self, template, data)) {
+        print_log(self->dir);
+        fail("cannot copy %s", template);
+    }
+    tally_pg_start(self);
+    free(data);
+    free(template);
+    return self;
+}
+
+void
+tally_pg_destroy(tally_pg_t **self_p)
+{
+    tally_pg_t *self = *self_p;
+    if (self == NULL) {
+        return;
+    }
+    close(self->orders);
+    close(self->answers);
+    while (waitpid(self->keeper, NULL, 0) < 0 && errno == EINTR) {
+    }
+    free(self->conninfo);
+    free(self->dir);
+    free(self);
+    *self_p = NULL;
+}
