@@ -21,6 +21,7 @@ char *tally_strdup(const char *text) __attribute__((malloc, returns_nonnull));
 //  A copy with a NUL behind it; `bytes` may contain any byte.
 char *tally_strndup(const char *text, size_t bytes) __attribute__((malloc, returns_nonnull));
 //  A new string as printf would print it.
-char *tally_format(const char *format, ...) TALLY_PRINTF(1, 2) __attribute__((malloc, returns_nonnull));
+char *
+tally_format(const char *format, ...) TALLY_PRINTF(1, 2) __attribute__((malloc, returns_nonnull));
 
 #endif

@@ -13,7 +13,7 @@ static inline int64_t
 tally_clock_now_us(void)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);       // cannot fail for this clock
+    clock_gettime(CLOCK_MONOTONIC, &now);    // cannot fail for this clock
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 

@@ -21,8 +21,8 @@
 typedef enum { FROM_DEFAULT, FROM_FILE, FROM_ENVIRONMENT, FROM_FLAG } source_t;
 
 struct setting {
-    char *value;                // owned; NULL: the table's default
-    char *origin;               // owned; NULL with value
+    char *value;     // owned; NULL: the table's default
+    char *origin;    // owned; NULL with value
     source_t source;
 };
 
@@ -30,8 +30,8 @@ struct tally_config {
     const char *program;
     const tally_config_key_t *keys;
     size_t key_count;
-    struct setting *settings;   // one per key
-    char *errors;               // a line each
+    struct setting *settings;    // one per key
+    char *errors;                // a line each
 };
 
 //  Keys of an instance that more than one program reads: known to all, used by those that declare them.
@@ -76,8 +76,8 @@ tally_config_errors(const tally_config_t *self)
 }
 
 //  Adds "where: what" to the errors.  Always -1, for the caller to return.
-static int TALLY_PRINTF(3, 4)
-report(tally_config_t *self, const char *where, const char *format, ...)
+static int
+    TALLY_PRINTF(3, 4) report(tally_config_t *self, const char *where, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -141,7 +141,8 @@ report_unknown(tally_config_t *self, const char *where, tally_bytes_t name)
 }
 
 static int
-check_value(tally_config_t *self, const char *where, const tally_config_key_t *key, const char *value)
+check_value(tally_config_t *self, const char *where, const tally_config_key_t *key,
+            const char *value)
 {
     for (const char *at = value; *at != '\0'; at++) {
         if (iscntrl((unsigned char)*at)) {
@@ -155,11 +156,13 @@ check_value(tally_config_t *self, const char *where, const tally_config_key_t *k
     errno = 0;
     long long number = strtoll(value, &end, 10);
     if (end == value || *end != '\0' || isspace((unsigned char)*value)) {
-        return report(self, where, "value of \"%s\" must be a number, not \"%s\"", key->name, value);
+        return report(self, where, "value of \"%s\" must be a number, not \"%s\"", key->name,
+                      value);
     }
     if (errno == ERANGE || number < key->min || number > key->max) {
-        return report(self, where, "value of \"%s\" must be from %" PRId64 " to %" PRId64 ", not %s",
-                      key->name, key->min, key->max, value);
+        return report(self, where,
+                      "value of \"%s\" must be from %" PRId64 " to %" PRId64 ", not %s", key->name,
+                      key->min, key->max, value);
     }
     return 0;
 }
@@ -230,12 +233,12 @@ struct reader {
     const char *path;
     int line;
     section_t section;
-    int *lines[2];              // where each key was seen, before any section and in ours
+    int *lines[2];    // where each key was seen, before any section and in ours
     bool failed;
 };
 
-static void TALLY_PRINTF(3, 4)
-complain(struct reader *reader, size_t column, const char *format, ...)
+static void
+    TALLY_PRINTF(3, 4) complain(struct reader *reader, size_t column, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -262,7 +265,8 @@ skip_blanks(const char *line, size_t at)
 static size_t
 skip_word(const char *line, size_t at)
 {
-    while (isalnum((unsigned char)line[at]) || line[at] == '-' || line[at] == '_' || line[at] == '.') {
+    while (isalnum((unsigned char)line[at]) || line[at] == '-' || line[at] == '_'
+           || line[at] == '.') {
         at++;
     }
     return at;
@@ -292,8 +296,8 @@ read_section(struct reader *reader, const char *line, size_t at)
     } else if (end - start == strlen(program) && memcmp(line + start, program, end - start) == 0) {
         reader->section = SECTION_OURS;
     } else if (tally_nearest((tally_bytes_t){line + start, end - start}, &program, 1) != NULL) {
-        complain(reader, start, "unknown section \"%.*s\"; did you mean \"%s\"?", (int)(end - start),
-                 line + start, program);
+        complain(reader, start, "unknown section \"%.*s\"; did you mean \"%s\"?",
+                 (int)(end - start), line + start, program);
     }
 }
 
@@ -326,7 +330,8 @@ read_value(struct reader *reader, const char *line, size_t at)
     if (line[i] == '\0') {
         complain(reader, at, "the closing \" is missing");
     } else if (!line_ends(line, i + 1)) {
-        complain(reader, skip_blanks(line, i + 1), "nothing but a comment may follow the closing \"");
+        complain(reader, skip_blanks(line, i + 1),
+                 "nothing but a comment may follow the closing \"");
     } else {
         return value;
     }
@@ -335,7 +340,8 @@ read_value(struct reader *reader, const char *line, size_t at)
 }
 
 static void
-take_setting(struct reader *reader, size_t start, tally_bytes_t name, size_t value_at, const char *value)
+take_setting(struct reader *reader, size_t start, tally_bytes_t name, size_t value_at,
+             const char *value)
 {
     tally_config_t *config = reader->config;
     size_t i = find_key(config, name);
@@ -394,29 +400,21 @@ read_line(struct reader *reader, const char *line)
 }
 
 static void
-read_lines(struct reader *reader, FILE *file)
+read_lines(struct reader *reader, char *text, size_t size)
 {
-    char *line = NULL;
-    size_t room = 0;
-    size_t total = 0;
-    ssize_t size;
-    while ((size = getline(&line, &room, file)) != -1) {
+    char *end = text + size;
+    for (char *line = text; line < end;) {
+        char *newline = memchr(line, '\n', (size_t)(end - line));
+        char *line_end = newline == NULL ? end : newline;
+        *line_end = '\0';
         reader->line++;
-        total += (size_t)size;
-        if (total > FILE_BYTES_MAX) {
-            complain(reader, 0, "the file is larger than %d bytes", FILE_BYTES_MAX);
-            break;
-        }
-        if (line[size - 1] == '\n') {
-            line[--size] = '\0';
-        }
-        if (strlen(line) != (size_t)size) {
+        if (strlen(line) == (size_t)(line_end - line)) {
+            read_line(reader, line);
+        } else {
             complain(reader, strlen(line), "a NUL byte; this is not a text file");
-            continue;
         }
-        read_line(reader, line);
+        line = line_end + 1;
     }
-    free(line);
 }
 
 int
@@ -426,19 +424,26 @@ tally_config_load(tally_config_t *self, const char *path)
     if (file == NULL) {
         return report(self, path, "cannot be read: %s", strerror(errno));
     }
-    struct reader reader = {.config = self, .path = path};
-    for (size_t i = 0; i < 2; i++) {
-        reader.lines[i] = tally_alloc_array(self->key_count, sizeof *reader.lines[i]);
-    }
-    read_lines(&reader, file);
+    int result = 0;
+    char *text = tally_alloc(FILE_BYTES_MAX + 2);
+    size_t size = fread(text, 1, FILE_BYTES_MAX + 1, file);    // one more than allowed shows
     if (ferror(file)) {
-        reader.failed = true;
-        report(self, path, "cannot be read: %s", strerror(errno));
+        result = report(self, path, "cannot be read: %s", strerror(errno));
+    } else if (size > FILE_BYTES_MAX) {
+        result = report(self, path, "is larger than %d bytes", FILE_BYTES_MAX);
+    } else {
+        struct reader reader = {.config = self, .path = path};
+        for (size_t i = 0; i < 2; i++) {
+            reader.lines[i] = tally_alloc_array(self->key_count, sizeof *reader.lines[i]);
+        }
+        read_lines(&reader, text, size);
+        result = reader.failed ? -1 : 0;
+        free(reader.lines[0]);
+        free(reader.lines[1]);
     }
+    free(text);
     fclose(file);
-    free(reader.lines[0]);
-    free(reader.lines[1]);
-    return reader.failed ? -1 : 0;
+    return result;
 }
 
 //  ---- what programs ask ------------------------------------------------------------------------
@@ -470,15 +475,19 @@ tally_config_origin(const tally_config_t *self, const char *name)
 static void
 print_help(const tally_config_t *self, const char *summary)
 {
-    printf("%s - %s\n\nusage: %s [--config FILE] [--KEY VALUE]...\n\n", self->program, summary, self->program);
+    printf("%s - %s\n\nusage: %s [--config FILE] [--KEY VALUE]...\n\n", self->program, summary,
+           self->program);
     for (size_t i = 0; i < self->key_count; i++) {
         const tally_config_key_t *key = &self->keys[i];
-        printf("  --%-18s %s%s%s%s\n", key->name, key->help, key->fallback == NULL ? "" : " (default ",
+        printf("  --%-18s %s%s%s%s\n", key->name, key->help,
+               key->fallback == NULL ? "" : " (default ",
                key->fallback == NULL ? "" : key->fallback, key->fallback == NULL ? "" : ")");
     }
-    printf("  --%-18s %s\n  --%-18s %s\n  --%-18s %s\n\n", "config", "file of settings, key = value lines",
-           "help", "this text", "version", "the version alone");
-    printf("A flag wins over the environment (TALLY_KEY), that over the file, that over the default.\n");
+    printf("  --%-18s %s\n  --%-18s %s\n  --%-18s %s\n\n", "config",
+           "file of settings, key = value lines", "help", "this text", "version",
+           "the version alone");
+    printf("A flag wins over the environment (TALLY_KEY), that over the file, that over the "
+           "default.\n");
 }
 
 //  Reads one flag at argv[*at] and moves behind it.  `path` gets the argument of --config.
@@ -492,7 +501,8 @@ read_flag(tally_config_t *self, int argc, char **argv, int *at, const char **pat
     }
     const char *equals = strchr(flag, '=');
     const char *value = equals == NULL ? argv[*at] : equals + 1;    // argv[argc] is NULL
-    char *name = equals == NULL ? tally_strdup(flag + 2) : tally_strndup(flag + 2, (size_t)(equals - flag - 2));
+    char *name = equals == NULL ? tally_strdup(flag + 2)
+                                : tally_strndup(flag + 2, (size_t)(equals - flag - 2));
     int result = 0;
     if (strcmp(name, "config") != 0 && find_key(self, tally_bytes_of(name)) == self->key_count) {
         result = report_unknown(self, flag, tally_bytes_of(name));

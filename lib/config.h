@@ -22,11 +22,12 @@
 typedef enum { TALLY_CONFIG_TEXT, TALLY_CONFIG_NUMBER } tally_config_kind_t;
 
 typedef struct {
-    const char *name;           // [a-z0-9-]+; flag --name, environment TALLY_NAME (- becomes _); NULL ends the table
-    const char *help;           // a line for --help
-    const char *fallback;       // the default, NULL: no value
+    const char *
+        name;    // [a-z0-9-]+; flag --name, environment TALLY_NAME (- becomes _); NULL ends the table
+    const char *help;        // a line for --help
+    const char *fallback;    // the default, NULL: no value
     tally_config_kind_t kind;
-    int64_t min, max;           // NUMBER only
+    int64_t min, max;    // NUMBER only
 } tally_config_key_t;
 
 typedef struct tally_config tally_config_t;
@@ -39,7 +40,8 @@ void tally_config_destroy(tally_config_t **self_p);
 //  For main(): flags (--key VALUE, --key=VALUE, --config FILE, --help, --version), the environment and the file of
 //  --config or TALLY_CONFIG.  Returns -1 to go on, or the exit code to end with: 0 after --help or --version,
 //  64 after bad usage, 78 after a bad file; what was wrong is on standard error.
-int tally_config_start(tally_config_t *self, int argc, char **argv, const char *summary) TALLY_MUST_CHECK;
+int tally_config_start(tally_config_t *self, int argc, char **argv,
+                       const char *summary) TALLY_MUST_CHECK;
 
 //  The pieces of it.  0, or -1 with tally_config_errors() saying why, a line each.  Files may be loaded one after
 //  another; the later wins.
@@ -50,8 +52,8 @@ int tally_config_set(tally_config_t *self, const char *name, const char *value) 
 const char *tally_config_errors(const tally_config_t *self);
 
 //  Borrowed from self.  Names that are not in the table are our own mistake.
-const char *tally_config_get(const tally_config_t *self, const char *name);         // NULL: no value
-int64_t tally_config_number(const tally_config_t *self, const char *name);          // 0: no value
+const char *tally_config_get(const tally_config_t *self, const char *name);    // NULL: no value
+int64_t tally_config_number(const tally_config_t *self, const char *name);     // 0: no value
 //  Where the value comes from: "flag", "TALLY_FRONT", "path:line" or "default".
 const char *tally_config_origin(const tally_config_t *self, const char *name);
 

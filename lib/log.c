@@ -13,7 +13,7 @@
 
 static const struct {
     const char *name;
-    int priority;               // of syslog(3)
+    int priority;    // of syslog(3)
 } levels[] = {
     [TALLY_LOG_ERROR] = {"error", 3},
     [TALLY_LOG_WARN] = {"warn", 4},
@@ -53,7 +53,7 @@ read_environment(void)
 void
 tally_log_set_level(tally_log_level_t level)
 {
-    pthread_once(&environment_read, read_environment);      // else the first line would undo it
+    pthread_once(&environment_read, read_environment);    // else the first line would undo it
     atomic_store_explicit(&level_max, (int)level, memory_order_relaxed);
 }
 
@@ -98,14 +98,14 @@ tally_log_escape(char *out, size_t room, tally_bytes_t text)
     assert(room >= sizeof cut);
 
     size_t size = 0;
+    size_t cut_at = 0;    // the last place from which "..." still fits
     for (size_t i = 0; i < text.size; i++) {
         char piece[5];
         size_t length = escape_byte(piece, ((const unsigned char *)text.data)[i]);
-        size_t kept = i + 1 == text.size ? 1 : sizeof cut;      // room for the rest, or for saying it was cut
-        if (size + length + kept > room) {
-            memcpy(out + size, cut, sizeof cut - 1);
-            size += sizeof cut - 1;
-            break;
+        cut_at = size + sizeof cut <= room ? size : cut_at;
+        if (size + length >= room) {
+            memcpy(out + cut_at, cut, sizeof cut);
+            return cut_at + sizeof cut - 1;
         }
         memcpy(out + size, piece, length);
         size += length;

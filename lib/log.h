@@ -18,7 +18,7 @@
 
 typedef enum { TALLY_LOG_ERROR, TALLY_LOG_WARN, TALLY_LOG_INFO, TALLY_LOG_DEBUG } tally_log_level_t;
 
-#define TALLY_LOG_LINE_BYTES_MAX 4096       // longer ones are cut, and say so
+#define TALLY_LOG_LINE_BYTES_MAX 4096    // longer ones are cut, and say so
 
 //  Lines above `level` are not written.  Before any call: INFO, or the level named by TALLY_LOG_LEVEL.
 void tally_log_set_level(tally_log_level_t level);
