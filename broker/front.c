@@ -1,0 +1,468 @@
+// SPDX-License-Identifier: MIT
+//  front - the ROUTER: hello, send, fetch, admin and their answers.
+//
+//  Every frame is data until the codec says otherwise, and every refusal goes back with its code; the connection goes
+//  on.  A confirm leaves only through publish.c, but for a send that was accepted before.  Answers never wait for a
+//  peer: who is gone or does not read loses them and asks again.
+
+#include <assert.h>
+#include <inttypes.h>
+#include <sodium.h>
+
+#include "broker/broker.h"
+#include "lib/log.h"
+
+#define AWAY_RETRY_MS 250
+#define ROUTE_BYTES 5           // identities that ROUTER gives: a zero and 32 bits
+
+static const tally_fault_t nobody_known = {
+    TALLY_E_STATE, TALLY_NO_INDEX, "nobody is known on this connection; say hello first"};
+static const tally_fault_t away = {
+    TALLY_E_AWAY, TALLY_NO_INDEX, "PostgreSQL is away; send again later, nothing happened"};
+static const tally_fault_t reader_full = {
+    TALLY_E_BUSY, TALLY_NO_INDEX, "too many lookups wait; ask again later"};
+
+//  ---- answers --------------------------------------------------------------------------------------------
+
+void
+tally_front_answer(tally_broker_t *self, uint64_t route)
+{
+    uint8_t identity[ROUTE_BYTES] = {0};
+    for (size_t i = 1; i < ROUTE_BYTES; i++) {
+        identity[i] = (uint8_t)(route >> (8 * (ROUTE_BYTES - 1 - i)));
+    }
+    void *front = zsock_resolve(self->front);
+    if (zmq_send(front, identity, sizeof identity, ZMQ_SNDMORE | ZMQ_DONTWAIT) == -1) {
+        self->counters.replies_lost++;
+        if (errno == EHOSTUNREACH) {
+            tally_front_gone(self, route);
+        }
+        return;
+    }
+    if (zmq_send(front, self->wire.data, self->wire.size, ZMQ_DONTWAIT) == -1) {
+        self->counters.replies_lost++;
+    }
+}
+
+void
+tally_front_gone(tally_broker_t *self, uint64_t route)
+{
+    tally_caller_t *caller = tally_callers_find(self->callers, route);
+    if (caller != NULL && caller->worker == 0) {      // a worker's lane says when it is gone
+        tally_core_forget_sender(self->core, caller->sender);
+        tally_callers_remove(self->callers, route);
+    }
+}
+
+void
+tally_front_refuse(tally_broker_t *self, uint64_t route, uint64_t request, tally_fault_t fault,
+                   uint32_t retry_after_ms)
+{
+    self->counters.frames_refused++;
+    const tally_error_t error = {.code = (uint16_t)fault.code,
+                                 .index = fault.index,
+                                 .retry_after_ms = retry_after_ms,
+                                 .text = tally_bytes_of(fault.text)};
+    tally_error_write(&self->wire, request, &error);
+    tally_front_answer(self, route);
+}
+
+void
+tally_front_reply(tally_broker_t *self, uint64_t route, uint64_t request, json_t *reply)
+{
+    char *text = json_dumps(reply, JSON_COMPACT);
+    json_decref(reply);
+    assert(text != NULL);
+    tally_wire_start(&self->wire, TALLY_REPLY, request);
+    tally_wire_put_raw(&self->wire, tally_bytes_of(text));
+    free(text);
+    tally_front_answer(self, route);
+}
+
+void
+tally_front_result(tally_broker_t *self, const tally_asker_t *asker, uint8_t outcome, tally_bytes_t body)
+{
+    tally_caller_t *caller = tally_callers_find_sender(self->callers, asker->sender);
+    if (caller == NULL) {
+        return;                 // kept in the database for when it comes back
+    }
+    tally_caller_answered(caller, asker);
+    const tally_result_t result = {.index = asker->item, .outcome = outcome, .body = body};
+    tally_result_write(&self->wire, asker->sequence, &result);
+    tally_front_answer(self, caller->route);
+}
+
+void
+tally_front_look_for_result(tally_broker_t *self, const tally_asker_t *asker)
+{
+    tally_read_t *read = tally_read_new(TALLY_READ_RESULT);
+    read->asker = *asker;
+    if (tally_reader_ask(self->reader, &read) == -1) {
+        tally_read_destroy(&read);      // the client asks again
+        self->counters.replies_lost++;
+    }
+}
+
+//  ---- hello ----------------------------------------------------------------------------------------------
+
+void
+tally_front_fill_welcome(const tally_broker_t *self, tally_welcome_t *welcome)
+{
+    welcome->version = TALLY_WIRE_VERSION;
+    welcome->broker_epoch = self->epoch;
+    welcome->last_sequence = (uint64_t)tally_core_sender_last(self->core, welcome->sender);
+    welcome->body_inline_max = TALLY_BODY_INLINE_BYTES_MAX;
+    welcome->blob_max = TALLY_BLOB_BYTES_MAX;
+    welcome->frame_max = TALLY_FRAME_BYTES_MAX;
+    welcome->batch_max = TALLY_BATCH_MESSAGES_MAX;
+    welcome->send_window = TALLY_SEND_WINDOW;
+    welcome->beat_ms = TALLY_BEAT_MS;
+    welcome->beats_missed_max = TALLY_BEATS_MISSED_MAX;
+    welcome->feed = tally_bytes_of(tally_feed_endpoint(self->feed));
+}
+
+//  The sender is known to the core: makes its caller and says welcome.
+static void
+welcome(tally_broker_t *self, uint64_t route, uint64_t request, const uint8_t *sender,
+        const tally_hello_t *hello, tally_chunk_t *frame)
+{
+    if (tally_callers_find(self->callers, route) == NULL
+        && tally_callers_count(self->callers) >= TALLY_CLIENTS_MAX) {
+        tally_caller_t *oldest = tally_callers_oldest(self->callers);
+        tally_core_forget_sender(self->core, oldest->sender);
+        tally_callers_remove(self->callers, oldest->route);
+    }
+    tally_caller_t *caller =
+        tally_callers_require(self->callers, route, sender, self->now_ms);
+    snprintf(caller->name, sizeof caller->name, "%.*s", (int)hello->name.size,
+             (const char *)hello->name.data);
+    caller->ready = true;
+    if (hello->role == TALLY_ROLE_WORKER) {
+        tally_peers_hello(self, route, request, sender, frame);
+        return;
+    }
+    tally_welcome_t answer = {0};
+    memcpy(answer.sender, sender, TALLY_SENDER_BYTES);
+    tally_front_fill_welcome(self, &answer);
+    tally_welcome_write(&self->wire, request, &answer);
+    tally_front_answer(self, route);
+}
+
+static void
+take_hello(tally_broker_t *self, uint64_t route, uint64_t request, tally_cursor_t cursor,
+           tally_bytes_t frame)
+{
+    tally_hello_t hello;
+    tally_fault_t fault = tally_hello_read(cursor, &hello);
+    if (fault.code == 0
+        && (hello.version_min > TALLY_WIRE_VERSION || hello.version_max < TALLY_WIRE_VERSION)) {
+        fault = (tally_fault_t){TALLY_E_VERSION, TALLY_NO_INDEX,
+                                "no common version; this broker speaks version 1"};
+    }
+    if (fault.code != 0) {
+        tally_front_refuse(self, route, request, fault, 0);
+        return;
+    }
+    uint8_t sender[TALLY_SENDER_BYTES];
+    memcpy(sender, hello.sender, sizeof sender);
+    bool fresh = sodium_is_zero(sender, sizeof sender) != 0;
+    if (fresh) {
+        randombytes_buf(sender, sizeof sender);
+        tally_sender_row_t row = {0};
+        memcpy(row.id, sender, sizeof sender);
+        tally_core_load_sender(self->core, &row);
+    }
+    tally_chunk_t *chunk = tally_chunk_new(frame);
+    if (fresh || tally_core_knows_sender(self->core, sender)) {
+        welcome(self, route, request, sender, &hello, chunk);
+        tally_chunk_drop(&chunk);
+        return;
+    }
+    tally_read_t *read = tally_read_new(TALLY_READ_SENDER);
+    memcpy(read->sender, sender, sizeof sender);
+    read->route = route;
+    read->request = request;
+    read->context = chunk;          // its only reference: free() is as good as drop
+    if (tally_reader_ask(self->reader, &read) == -1) {
+        tally_read_destroy(&read);
+        tally_front_refuse(self, route, request, reader_full, AWAY_RETRY_MS);
+    }
+}
+
+static void
+finish_hello(tally_broker_t *self, tally_read_t *read)
+{
+    if (read->database != TALLY_DB_DONE) {
+        tally_front_refuse(self, read->route, read->request, away, AWAY_RETRY_MS);
+        return;
+    }
+    //  Known meanwhile: an earlier hello's row, perhaps with sends since; it must not be set back.
+    if (!tally_core_knows_sender(self->core, read->sender)) {
+        tally_sender_row_t row = {.last = read->last, .missing = read->missing, .missing_count = read->missing_count};
+        memcpy(row.id, read->sender, sizeof row.id);
+        tally_core_load_sender(self->core, &row);
+    }
+    tally_chunk_t *frame = read->context;
+    tally_head_t head;
+    tally_cursor_t cursor;
+    tally_hello_t hello;
+    tally_fault_t fault = tally_head_read((tally_bytes_t){frame->data, frame->size}, &head, &cursor);
+    assert(fault.code == 0);
+    fault = tally_hello_read(cursor, &hello);
+    assert(fault.code == 0);
+    read->context = NULL;
+    welcome(self, read->route, read->request, read->sender, &hello, frame);
+    tally_chunk_drop(&frame);
+}
+
+//  ---- send -----------------------------------------------------------------------------------------------
+
+//  The caller expects a result for each ask of the send; when it was stored before, results may be there.
+static void
+expect_results(tally_broker_t *self, tally_caller_t *caller, uint64_t sequence,
+               const tally_send_t *send, bool look)
+{
+    tally_cursor_t items = send->items;
+    tally_asker_t asker = {.sequence = sequence};
+    memcpy(asker.sender, caller->sender, TALLY_SENDER_BYTES);
+    for (uint16_t i = 0; i < send->count; i++) {
+        tally_item_t item;
+        tally_item_read(&items, &item);
+        if ((item.options & TALLY_WANTS_RESULT) != 0) {
+            asker.item = i;
+            tally_caller_expect(caller, &asker);
+            if (look) {
+                tally_front_look_for_result(self, &asker);
+            }
+        }
+    }
+}
+
+static void
+give_send(tally_broker_t *self, tally_caller_t *caller, uint64_t sequence, const tally_send_t *send,
+          tally_chunk_t *chunk)
+{
+    const tally_send_answer_t answer =
+        tally_core_send(self->core, caller->sender, sequence, send, chunk, self->now_ms);
+    switch (answer.outcome) {
+    case TALLY_SEND_PLANNED:
+        tally_broker_keep_input(self, caller->sender, chunk);
+        expect_results(self, caller, sequence, send, false);
+        break;
+    case TALLY_SEND_PENDING:
+        break;
+    case TALLY_SEND_REPEATED:
+        tally_confirm_write(&self->wire, sequence, NULL, send->count, 0, true);
+        tally_front_answer(self, caller->route);
+        expect_results(self, caller, sequence, send, true);
+        break;
+    case TALLY_SEND_REFUSED:
+        tally_front_refuse(self, caller->route, sequence, answer.fault, answer.retry_after_ms);
+        break;
+    }
+}
+
+void
+tally_front_send(tally_broker_t *self, const uint8_t *sender, tally_chunk_t *chunk)
+{
+    tally_caller_t *caller = tally_callers_find_sender(self->callers, sender);
+    if (caller == NULL) {
+        return;                 // it will say hello and repeat what was not confirmed
+    }
+    tally_head_t head;
+    tally_cursor_t cursor;
+    tally_send_t send;
+    tally_fault_t fault = tally_head_read((tally_bytes_t){chunk->data, chunk->size}, &head, &cursor);
+    if (fault.code == 0) {
+        fault = tally_send_read(cursor, &send);
+    }
+    if (fault.code != 0) {
+        tally_front_refuse(self, caller->route, head.request, fault, 0);
+        return;
+    }
+    give_send(self, caller, head.request, &send, chunk);
+}
+
+static void
+take_send(tally_broker_t *self, tally_caller_t *caller, uint64_t request, tally_bytes_t frame)
+{
+    if (self->state != TALLY_SERVING) {
+        tally_front_refuse(self, caller->route, request, away, AWAY_RETRY_MS);
+        return;
+    }
+    tally_chunk_t *chunk = tally_chunk_new(frame);
+    tally_front_send(self, caller->sender, chunk);
+    tally_chunk_drop(&chunk);
+}
+
+//  ---- fetch ----------------------------------------------------------------------------------------------
+
+static void
+take_fetch(tally_broker_t *self, uint64_t route, uint64_t request, tally_cursor_t cursor)
+{
+    tally_fetch_t fetch;
+    tally_fault_t fault = tally_fetch_read(cursor, &fetch);
+    uint32_t tenant = 0;
+    if (fault.code == 0 && !tally_core_lease_holds(self->core, fetch.lease, fetch.message, &tenant)) {
+        fault = (tally_fault_t){TALLY_E_STALE, TALLY_NO_INDEX, "this lease does not hold that message any more"};
+    }
+    if (fault.code != 0) {
+        tally_front_refuse(self, route, request, fault, 0);
+        return;
+    }
+    tally_read_t *read = tally_read_new(TALLY_READ_BLOB);
+    read->route = route;
+    read->request = request;
+    read->tenant = tenant;
+    read->message = fetch.message;
+    if (tally_reader_ask(self->reader, &read) == -1) {
+        tally_read_destroy(&read);
+        tally_front_refuse(self, route, request, reader_full, AWAY_RETRY_MS);
+    }
+}
+
+static void
+finish_fetch(tally_broker_t *self, const tally_read_t *read)
+{
+    if (read->database != TALLY_DB_DONE) {
+        tally_front_refuse(self, read->route, read->request, away, AWAY_RETRY_MS);
+    } else if (!read->found) {
+        const tally_fault_t fault = {TALLY_E_UNKNOWN, TALLY_NO_INDEX, "this message has no blob"};
+        tally_front_refuse(self, read->route, read->request, fault, 0);
+    } else {
+        tally_wire_start(&self->wire, TALLY_BODY, read->request);
+        tally_wire_put_raw(&self->wire, (tally_bytes_t){read->body, read->body_size});
+        tally_front_answer(self, read->route);
+    }
+}
+
+//  ---- what comes in --------------------------------------------------------------------------------------
+
+void
+tally_front_read(tally_broker_t *self, tally_read_t **read_p)
+{
+    tally_read_t *read = *read_p;
+    switch (read->kind) {
+    case TALLY_READ_SENDER:
+        finish_hello(self, read);
+        break;
+    case TALLY_READ_RESULT:
+        if (read->database == TALLY_DB_DONE && read->found) {
+            tally_front_result(self, &read->asker, read->outcome, (tally_bytes_t){read->body, read->body_size});
+        }
+        break;
+    case TALLY_READ_BLOB:
+        finish_fetch(self, read);
+        break;
+    case TALLY_READ_DEAD:
+    case TALLY_READ_DEAD_COUNTS:
+        tally_admin_read(self, read);
+        break;
+    }
+    tally_read_destroy(read_p);
+}
+
+static void
+take_frame(tally_broker_t *self, uint64_t route, tally_bytes_t frame)
+{
+    tally_head_t head = {0};
+    tally_cursor_t cursor;
+    tally_fault_t fault = tally_head_read(frame, &head, &cursor);
+    if (fault.code != 0) {
+        tally_front_refuse(self, route, head.request, fault, 0);
+        return;
+    }
+    if (head.verb == TALLY_HELLO) {
+        take_hello(self, route, head.request, cursor, frame);
+        return;
+    }
+    tally_caller_t *caller = tally_callers_find(self->callers, route);
+    if (caller == NULL || !caller->ready) {
+        tally_front_refuse(self, route, head.request, nobody_known, 0);
+        return;
+    }
+    caller->heard_ms = self->now_ms;
+    switch (head.verb) {
+    case TALLY_SEND:
+        take_send(self, caller, head.request, frame);
+        break;
+    case TALLY_ADMIN:
+        tally_admin(self, route, head.request, tally_cursor_rest(&cursor));
+        break;
+    case TALLY_FETCH:
+        take_fetch(self, route, head.request, cursor);
+        break;
+    case TALLY_GOODBYE:
+        tally_peers_goodbye(self, route);
+        tally_core_forget_sender(self->core, caller->sender);
+        tally_callers_remove(self->callers, route);
+        break;
+    default:
+        fault = (tally_fault_t){TALLY_E_VERB, TALLY_NO_INDEX, "the front does not know this verb"};
+        tally_front_refuse(self, route, head.request, fault, 0);
+        break;
+    }
+}
+
+//  Reads and forgets what is left of a multipart; true when there was more than `message`.
+static bool
+drain(void *socket, zmq_msg_t *message)
+{
+    bool more = zmq_msg_more(message) != 0;
+    for (bool next = more; next;) {
+        zmq_msg_t rest;
+        zmq_msg_init(&rest);
+        next = zmq_msg_recv(&rest, socket, ZMQ_DONTWAIT) != -1 && zmq_msg_more(&rest);
+        zmq_msg_close(&rest);
+    }
+    return more;
+}
+
+//  One message of the ROUTER: identity and frame.  False when there is none.
+static bool
+take_message(tally_broker_t *self)
+{
+    void *front = zsock_resolve(self->front);
+    zmq_msg_t identity, frame;
+    zmq_msg_init(&identity);
+    zmq_msg_init(&frame);
+    bool got = zmq_msg_recv(&identity, front, ZMQ_DONTWAIT) != -1;
+    if (got) {
+        const uint8_t *bytes = zmq_msg_data(&identity);
+        bool ours = zmq_msg_size(&identity) == ROUTE_BYTES && bytes[0] == 0;
+        uint64_t route = 0;
+        for (size_t i = 1; ours && i < ROUTE_BYTES; i++) {
+            route = route << 8 | bytes[i];
+        }
+        bool whole = zmq_msg_more(&identity) && zmq_msg_recv(&frame, front, ZMQ_DONTWAIT) != -1;
+        if (whole && drain(front, &frame)) {
+            const tally_fault_t fault = {TALLY_E_FRAME, TALLY_NO_INDEX, "a request is one frame, without delimiter"};
+            whole = false;
+            if (ours) {
+                tally_front_refuse(self, route, 0, fault, 0);
+            }
+        }
+        if (ours && whole) {
+            take_frame(self, route, (tally_bytes_t){zmq_msg_data(&frame), zmq_msg_size(&frame)});
+        } else {
+            self->counters.frames_refused++;
+        }
+    }
+    zmq_msg_close(&identity);
+    zmq_msg_close(&frame);
+    return got;
+}
+
+bool
+tally_front_turn(tally_broker_t *self, size_t frames_max)
+{
+    for (size_t taken = 0; taken < frames_max; taken++) {
+        if (self->state == TALLY_SERVING && tally_core_full(self->core)) {
+            return false;               // the next seal makes room; what waits stays in the socket
+        }
+        if (!take_message(self)) {
+            return false;
+        }
+    }
+    return true;
+}

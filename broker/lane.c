@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+//  lane - see lane.h.
+
+#include "broker/lane.h"
+
+#include <assert.h>
+#include <czmq.h>
+#include <errno.h>
+#include <inttypes.h>
+
+#include "lib/alloc.h"
+#include "lib/log.h"
+
+//  Notices come on top of deliveries; a stopped worker lets this many pile up, later ones are dropped.
+#define NOTICES_ROOM 16
+
+struct tally_lane {
+    uint64_t worker;
+    zsock_t *out;               // PUSH, bound
+    zsock_t *monitor;           // PAIR, events of `out`
+    char *endpoint;
+    tally_lane_state_t state;
+};
+
+static char *
+endpoint_of(const char *pattern, uint64_t worker)
+{
+    const char *mark = strchr(pattern, '%');
+    if (mark == NULL) {
+        return tally_strdup(pattern);
+    }
+    return tally_format("%.*s%" PRIu64 "%s", (int)(mark - pattern), pattern, worker, mark + 1);
+}
+
+static int
+open_monitor(tally_lane_t *self)
+{
+    char *where = tally_format("inproc://tally-lane-%" PRIu64, self->worker);
+    int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED;
+    int rc = zmq_socket_monitor(zsock_resolve(self->out), where, events);
+    if (rc == 0) {
+        self->monitor = zsock_new_pair(NULL);
+        assert(self->monitor != NULL);
+        rc = zsock_connect(self->monitor, "%s", where);
+    }
+    free(where);
+    return rc;
+}
+
+tally_lane_t *
+tally_lane_new(const char *pattern, uint64_t worker, uint16_t credit)
+{
+    assert(credit > 0);
+
+    tally_lane_t *self = tally_alloc(sizeof *self);
+    self->worker = worker;
+    self->state = TALLY_LANE_WAITING;
+    char *endpoint = endpoint_of(pattern, worker);
+    self->out = zsock_new(ZMQ_PUSH);
+    assert(self->out != NULL);
+    zsock_set_sndhwm(self->out, credit + NOTICES_ROOM);
+    zsock_set_linger(self->out, 0);
+    zsock_set_maxmsgsize(self->out, 64);        // a PULL peer has nothing to say
+    if (open_monitor(self) == -1 || zsock_bind(self->out, "%s", endpoint) == -1) {
+        tally_log_error("could not bind lane: %s  endpoint=%s", strerror(errno), endpoint);
+        free(endpoint);
+        tally_lane_destroy(&self);
+        return NULL;
+    }
+    free(endpoint);
+    self->endpoint = zsock_last_endpoint(self->out);
+    return self;
+}
+
+void
+tally_lane_destroy(tally_lane_t **self_p)
+{
+    tally_lane_t *self = *self_p;
+    if (self == NULL) {
+        return;
+    }
+    if (self->out != NULL) {
+        zmq_socket_monitor(zsock_resolve(self->out), NULL, 0);
+    }
+    zsock_destroy(&self->monitor);
+    zsock_destroy(&self->out);
+    free(self->endpoint);
+    free(self);
+    *self_p = NULL;
+}
+
+uint64_t
+tally_lane_worker(const tally_lane_t *self)
+{
+    return self->worker;
+}
+
+const char *
+tally_lane_endpoint(const tally_lane_t *self)
+{
+    return self->endpoint;
+}
+
+int
+tally_lane_fd(const tally_lane_t *self)
+{
+    return (int)zsock_fd(self->monitor);
+}
+
+//  One event: its number, 0 when there is none.  An event is two frames: number and value, then address.
+static int
+next_event(zsock_t *monitor)
+{
+    uint8_t head[6];
+    int size = zmq_recv(zsock_resolve(monitor), head, sizeof head, ZMQ_DONTWAIT);
+    if (size < 2) {
+        return 0;
+    }
+    zmq_recv(zsock_resolve(monitor), NULL, 0, ZMQ_DONTWAIT);    // the address, of no use here
+    uint16_t event;
+    memcpy(&event, head, sizeof event);                         // in host order, says zmq_socket_monitor(3)
+    return event;
+}
+
+tally_lane_state_t
+tally_lane_look(tally_lane_t *self)
+{
+    for (int event = next_event(self->monitor); event != 0; event = next_event(self->monitor)) {
+        if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED && self->state == TALLY_LANE_WAITING) {
+            self->state = TALLY_LANE_OPEN;
+            //  Nobody else may connect: PUSH would share the leases out between the two.
+            zsock_unbind(self->out, "%s", self->endpoint);
+        } else if (event == ZMQ_EVENT_DISCONNECTED && self->state == TALLY_LANE_OPEN) {
+            self->state = TALLY_LANE_CLOSED;
+        }
+    }
+    return self->state;
+}
+
+tally_lane_state_t
+tally_lane_state(const tally_lane_t *self)
+{
+    return self->state;
+}
+
+int
+tally_lane_send(tally_lane_t *self, tally_bytes_t frame)
+{
+    if (self->state != TALLY_LANE_OPEN) {
+        return -1;
+    }
+    int rc = zmq_send(zsock_resolve(self->out), frame.data, frame.size, ZMQ_DONTWAIT);
+    return rc == -1 ? -1 : 0;
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: MIT
+//  loop - one turn after another: hear, tick, tell.
+//
+//  epoll over libzmq's descriptors, which are edge-triggered (zmq_getsockopt(3), ZMQ_FD): so every turn looks at
+//  front, sink and reader themselves, whatever woke it.  Lanes' monitors are looked at when their descriptor says so.
+//  Nothing here blocks but epoll_wait; each turn takes a bounded number of frames, so that no socket starves another.
+
+#include <assert.h>
+#include <errno.h>
+#include <sys/epoll.h>
+
+#include "broker/broker.h"
+#include "lib/clock.h"
+#include "lib/log.h"
+
+#define FRAMES_PER_TURN 256
+#define EVENTS_PER_TURN 64
+#define SNAPSHOT_MS 1000
+#define INBOX_POLL_MS 1000          // notes tell at once; this is for senders that are no workers
+#define HOUSEKEEP_MS 60000
+
+void
+tally_broker_watch(tally_broker_t *self, int fd, void *what)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = what};
+    int rc = epoll_ctl(self->epoll, EPOLL_CTL_ADD, fd, &event);
+    assert(rc == 0 || errno == EEXIST);
+}
+
+void
+tally_broker_unwatch(tally_broker_t *self, int fd)
+{
+    epoll_ctl(self->epoll, EPOLL_CTL_DEL, fd, NULL);    // gone already: as good
+}
+
+void
+tally_broker_keep_input(tally_broker_t *self, const uint8_t *sender, tally_chunk_t *chunk)
+{
+    tally_input_t *input = TALLY_PUSH(&self->collecting);
+    input->chunk = tally_chunk_hold(chunk);
+    input->is_send = sender != NULL;
+    if (sender != NULL) {
+        memcpy(input->sender, sender, TALLY_SENDER_BYTES);
+    }
+}
+
+void
+tally_inputs_clear(tally_inputs_t *inputs, size_t from)
+{
+    for (size_t i = from; i < inputs->count; i++) {
+        tally_chunk_drop(&inputs->items[i].chunk);
+    }
+    inputs->count = 0;
+}
+
+//  What was collected goes with the plan that was just sealed.
+static void
+swap_inputs(tally_broker_t *self)
+{
+    tally_inputs_t inputs = self->under_way;
+    self->under_way = self->collecting;
+    self->collecting = inputs;
+    tally_asked_list_t asked = self->asked_under_way;
+    self->asked_under_way = self->asked_collecting;
+    self->asked_collecting = asked;
+    assert(self->collecting.count == 0 && self->asked_collecting.count == 0);
+}
+
+static void
+finish_tick(tally_broker_t *self, const tally_tick_result_t *result)
+{
+    tally_plan_t *plan = self->plan;
+    self->plan = NULL;
+    self->counters.messages += plan->messages.count;
+    self->counters.leases += plan->leases.count;
+    tally_core_commit(self->core, plan, result, self->now_ms);
+    tally_publish(self, plan);
+    tally_admin_committed(self, result);
+    tally_core_published(self->core, &plan);
+    tally_inputs_clear(&self->under_way, 0);
+    self->feed_again_max *= 2;          // 0, all of them, stays 0
+    self->reconnect_attempt = 0;
+}
+
+static void
+start_tick(tally_broker_t *self)
+{
+    self->plan = tally_core_seal(self->core, self->now_ms);
+    if (self->plan == NULL) {
+        return;
+    }
+    swap_inputs(self);
+    if (tally_plan_silent(self->plan)) {
+        self->counters.silent++;
+        finish_tick(self, NULL);
+        return;
+    }
+    self->tick_started_us = tally_clock_now_us();
+    tally_tick_store_start(self->ticks, self->epoch, self->plan);
+}
+
+static void
+count_tick(tally_broker_t *self)
+{
+    uint64_t took_us = (uint64_t)(tally_clock_now_us() - self->tick_started_us);
+    self->counters.ticks++;
+    self->counters.commit_us_sum += took_us;
+    if (took_us > self->counters.commit_us_max) {
+        self->counters.commit_us_max = took_us;
+    }
+}
+
+//  True when a plan was sealed or ended: there is room for frames again.
+static bool
+turn_tick(tally_broker_t *self)
+{
+    bool moved = false;
+    tally_db_outcome_t outcome;
+    const tally_tick_result_t *result = NULL;
+    if (self->plan != NULL && tally_tick_store_advance(self->ticks, &outcome, &result)) {
+        if (outcome == TALLY_DB_DONE) {
+            count_tick(self);
+            finish_tick(self, result);
+        } else {
+            tally_recovery_lost(self, outcome);
+            return true;
+        }
+        moved = true;
+    }
+    if (self->plan == NULL && tally_core_next_ms(self->core, self->now_ms) <= self->now_ms) {
+        start_tick(self);
+        moved = true;
+    }
+    return moved;
+}
+
+//  Watches the tick's connection, for writing as well while something waits to be written.
+static void
+watch_ticks(tally_broker_t *self)
+{
+    int fd = tally_tick_store_fd(self->ticks);
+    if (fd == -1) {
+        return;
+    }
+    bool writing = tally_tick_store_wants_write(self->ticks);
+    struct epoll_event event = {.events = writing ? EPOLLIN | EPOLLOUT : EPOLLIN,
+                                .data.ptr = self->ticks};
+    if (epoll_ctl(self->epoll, EPOLL_CTL_MOD, fd, &event) == -1) {
+        assert(errno == ENOENT);        // a new connection: libpq closed the old descriptor, epoll forgot it
+        int rc = epoll_ctl(self->epoll, EPOLL_CTL_ADD, fd, &event);
+        assert(rc == 0);
+    }
+}
+
+static void
+turn_timers(tally_broker_t *self)
+{
+    if (self->now_ms >= self->beat_at_ms) {
+        tally_peers_beat(self);
+        tally_peers_sweep(self);
+        self->beat_at_ms = self->now_ms + TALLY_BEAT_MS;
+    }
+    if (self->now_ms >= self->snapshot_at_ms) {
+        tally_snapshot_publish(self);
+        self->snapshot_at_ms = self->now_ms + SNAPSHOT_MS;
+    }
+    if (self->now_ms >= self->inbox_at_ms) {
+        tally_core_look_in_inbox(self->core);
+        self->inbox_at_ms = self->now_ms + INBOX_POLL_MS;
+    }
+    if (self->now_ms >= self->housekeep_at_ms) {
+        tally_core_housekeep(self->core);
+        self->housekeep_at_ms = self->now_ms + HOUSEKEEP_MS;
+    }
+}
+
+static int64_t
+earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int
+wait_ms(const tally_broker_t *self, bool more)
+{
+    if (more) {
+        return 0;
+    }
+    int64_t at = earlier(self->beat_at_ms, self->snapshot_at_ms);
+    if (self->state == TALLY_AWAY) {
+        at = earlier(at, self->reconnect_at_ms);
+    } else if (self->plan == NULL) {
+        at = earlier(at, earlier(self->inbox_at_ms, self->housekeep_at_ms));
+        at = earlier(at, tally_core_next_ms(self->core, self->now_ms));
+    }
+    return at <= self->now_ms ? 0 : (int)earlier(at - self->now_ms, SNAPSHOT_MS);
+}
+
+//  True when the frames' sockets may hold more than this turn took.
+static bool
+turn_sockets(tally_broker_t *self)
+{
+    for (tally_read_t *read = tally_reader_take(self->reader); read != NULL;
+         read = tally_reader_take(self->reader)) {
+        tally_front_read(self, &read);
+    }
+    if (self->state == TALLY_SERVING && !tally_recovery_feed(self)) {
+        return false;               // inputs of a lost tick come first
+    }
+    bool more = tally_sink_turn(self, FRAMES_PER_TURN);
+    bool front = tally_front_turn(self, FRAMES_PER_TURN);
+    return more || front;
+}
+
+int
+tally_broker_run(tally_broker_t *self, int stop_fd)
+{
+    tally_broker_watch(self, stop_fd, &stop_fd);
+    tally_broker_watch(self, (int)zsock_fd(self->front), self->front);
+    tally_broker_watch(self, (int)zsock_fd(self->sink), self->sink);
+    tally_broker_watch(self, tally_reader_fd(self->reader), self->reader);
+    bool more = true;
+    while (!self->fatal) {
+        watch_ticks(self);
+        struct epoll_event events[EVENTS_PER_TURN];
+        int count = epoll_wait(self->epoll, events, EVENTS_PER_TURN, wait_ms(self, more));
+        self->now_ms = tally_clock_now_ms();
+        for (int i = 0; i < count; i++) {
+            void *what = events[i].data.ptr;
+            if (what == &stop_fd) {
+                tally_log_info("stopping  epoch=%llu", (unsigned long long)self->epoch);
+                return 0;
+            }
+            if (what != self->front && what != self->sink && what != self->reader
+                && what != self->ticks) {
+                tally_peers_look(self, what);
+            }
+        }
+        more = turn_sockets(self);
+        if (self->state == TALLY_SERVING) {
+            more = turn_tick(self) || more;
+        } else if (self->now_ms >= self->reconnect_at_ms) {
+            tally_recovery_try(self);
+        }
+        turn_timers(self);
+    }
+    return self->state == TALLY_REPLACED ? 75 : 70;
+}

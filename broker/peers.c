@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: MIT
+//  peers - worker processes: their hello, their lanes, their beats, and the sink they all push to.
+//
+//  A worker is known to the core from the moment it is connected to its lane until the lane closes, it says goodbye or
+//  its beats stop.  What it held is the core's business.
+
+#include <assert.h>
+#include <inttypes.h>
+
+#include "broker/broker.h"
+#include "lib/alloc.h"
+#include "lib/log.h"
+
+#define CONNECT_MS 5000         // from the welcome until its lane must be connected
+
+tally_peer_t *
+tally_peers_find(const tally_broker_t *self, uint64_t number)
+{
+    for (size_t i = 0; i < self->peers.count; i++) {
+        if (self->peers.items[i]->number == number) {
+            return self->peers.items[i];
+        }
+    }
+    return NULL;
+}
+
+static void
+destroy_peer(tally_broker_t *self, tally_peer_t **peer_p)
+{
+    tally_peer_t *peer = *peer_p;
+    if (peer->lane != NULL) {
+        tally_broker_unwatch(self, tally_lane_fd(peer->lane));
+        tally_lane_destroy(&peer->lane);
+    }
+    tally_chunk_drop(&peer->frame);
+    free(peer);
+    *peer_p = NULL;
+}
+
+static void
+leave(tally_broker_t *self, tally_peer_t *peer, tally_gone_t how, const char *why)
+{
+    if (peer->doomed) {
+        return;
+    }
+    peer->doomed = true;
+    if (peer->joined) {
+        tally_core_worker_gone(self->core, peer->number, how, self->now_ms);
+    }
+    tally_log_info("worker left: %s  worker=%.*s number=%" PRIu64, why, (int)peer->hello.name.size,
+                   (const char *)peer->hello.name.data, peer->number);
+}
+
+static void
+write_welcome(tally_broker_t *self, uint64_t request, const tally_peer_t *peer)
+{
+    tally_welcome_t welcome = {.worker = peer->number,
+                               .lane = tally_bytes_of(tally_lane_endpoint(peer->lane)),
+                               .sink = tally_bytes_of(self->sink_endpoint)};
+    memcpy(welcome.sender, peer->sender, TALLY_SENDER_BYTES);
+    tally_front_fill_welcome(self, &welcome);
+    tally_welcome_write(&self->wire, request, &welcome);
+    tally_front_answer(self, peer->route);
+}
+
+//  What the core would refuse later is refused now, while somebody waits for the answer.
+static tally_fault_t
+check_hello(const tally_broker_t *self, const tally_hello_t *hello)
+{
+    tally_fault_t fault = {.index = TALLY_NO_INDEX};
+    if (self->peers.count >= TALLY_WORKERS_MAX) {
+        fault.code = TALLY_E_BUSY;
+        fault.text = "too many workers are connected";
+    }
+    for (uint8_t i = 0; i < hello->queue_count && fault.code == 0; i++) {
+        if (tally_core_queue_find(self->core, hello->queues[i]) == NULL) {
+            fault.code = TALLY_E_UNKNOWN;
+            fault.index = i;
+            fault.text = "no such queue; tally queue ls shows them, tally queue put makes one";
+        }
+    }
+    return fault;
+}
+
+void
+tally_peers_hello(tally_broker_t *self, uint64_t route, uint64_t request, const uint8_t *sender,
+                  tally_chunk_t *frame)
+{
+    tally_peer_t *peer = tally_alloc(sizeof *peer);
+    peer->frame = tally_chunk_hold(frame);
+    peer->route = route;
+    peer->since_ms = self->now_ms;
+    memcpy(peer->sender, sender, TALLY_SENDER_BYTES);
+    tally_head_t head;
+    tally_cursor_t cursor;
+    tally_fault_t fault = tally_head_read((tally_bytes_t){frame->data, frame->size}, &head, &cursor);
+    assert(fault.code == 0);
+    fault = tally_hello_read(cursor, &peer->hello);
+    assert(fault.code == 0);        // the front has read it before
+
+    fault = check_hello(self, &peer->hello);
+    if (fault.code == 0) {
+        peer->number = ++self->last_worker;
+        peer->lane = tally_lane_new(self->options.lanes, peer->number, peer->hello.credit);
+        if (peer->lane == NULL) {
+            fault = (tally_fault_t){TALLY_E_INTERNAL, TALLY_NO_INDEX, "no lane could be bound; see the broker's log"};
+        }
+    }
+    if (fault.code != 0) {
+        tally_front_refuse(self, route, request, fault, fault.code == TALLY_E_BUSY ? 1000 : 0);
+        destroy_peer(self, &peer);
+        return;
+    }
+    tally_peers_goodbye(self, route);       // the same connection said hello before: that worker is over
+    tally_caller_t *caller = tally_callers_find(self->callers, route);
+    assert(caller != NULL);
+    caller->worker = peer->number;
+    *TALLY_PUSH(&self->peers) = peer;
+    tally_broker_watch(self, tally_lane_fd(peer->lane), peer);
+    write_welcome(self, request, peer);
+    tally_peers_look(self, peer);
+}
+
+void
+tally_peers_goodbye(tally_broker_t *self, uint64_t route)
+{
+    for (size_t i = 0; i < self->peers.count; i++) {
+        if (self->peers.items[i]->route == route) {
+            leave(self, self->peers.items[i], TALLY_GONE_GOODBYE, "goodbye");
+        }
+    }
+}
+
+static void
+join(tally_broker_t *self, tally_peer_t *peer)
+{
+    tally_fault_t fault = {0};
+    uint64_t number =
+        tally_core_worker_join(self->core, peer->number, &peer->hello, &fault, self->now_ms);
+    if (number == 0) {
+        leave(self, peer, TALLY_GONE_GOODBYE, fault.text);
+        return;
+    }
+    assert(number == peer->number);
+    peer->joined = true;
+}
+
+void
+tally_peers_look(tally_broker_t *self, tally_peer_t *peer)
+{
+    tally_lane_state_t state = tally_lane_look(peer->lane);
+    if (state == TALLY_LANE_OPEN && !peer->joined && !peer->doomed) {
+        join(self, peer);
+        tally_log_info("worker joined  worker=%.*s number=%" PRIu64 " credit=%u",
+                       (int)peer->hello.name.size, (const char *)peer->hello.name.data, peer->number,
+                       peer->hello.credit);
+    } else if (state == TALLY_LANE_CLOSED) {
+        leave(self, peer, TALLY_GONE_DEAD, "its lane closed");
+    }
+}
+
+void
+tally_peers_notice(tally_broker_t *self, tally_peer_t *peer, const tally_notice_t *notice)
+{
+    tally_notice_write(&self->wire, notice);
+    //  Lost when the lane is full or closed: a worker that hears nothing says hello again.
+    if (tally_lane_send(peer->lane, (tally_bytes_t){self->wire.data, self->wire.size}) == -1) {
+        self->counters.replies_lost++;
+    }
+    if (notice->kind == TALLY_NOTICE_GONE) {
+        leave(self, peer, TALLY_GONE_DEAD, "its beats stopped");
+    }
+}
+
+void
+tally_peers_beat(tally_broker_t *self)
+{
+    const tally_notice_t beat = {.kind = TALLY_NOTICE_BEAT, .epoch = self->epoch};
+    for (size_t i = 0; i < self->peers.count; i++) {
+        if (self->peers.items[i]->joined && !self->peers.items[i]->doomed) {
+            tally_peers_notice(self, self->peers.items[i], &beat);
+        }
+    }
+}
+
+void
+tally_peers_sweep(tally_broker_t *self)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < self->peers.count; i++) {
+        tally_peer_t *peer = self->peers.items[i];
+        if (!peer->joined && self->now_ms - peer->since_ms > CONNECT_MS) {
+            leave(self, peer, TALLY_GONE_DEAD, "it did not connect to its lane");
+        }
+        if (peer->doomed) {
+            destroy_peer(self, &peer);
+        } else {
+            self->peers.items[kept++] = peer;
+        }
+    }
+    self->peers.count = kept;
+}
+
+void
+tally_peers_rejoin(tally_broker_t *self)
+{
+    for (size_t i = 0; i < self->peers.count; i++) {
+        if (self->peers.items[i]->joined && !self->peers.items[i]->doomed) {
+            join(self, self->peers.items[i]);
+        }
+    }
+}
+
+void
+tally_peers_destroy(tally_broker_t *self)
+{
+    for (size_t i = 0; i < self->peers.count; i++) {
+        destroy_peer(self, &self->peers.items[i]);
+    }
+    free(self->peers.items);
+    self->peers.items = NULL;
+    self->peers.count = 0;
+}
+
+//  ---- sink -----------------------------------------------------------------------------------------------
+
+//  Topics of the broker's own are not for workers.
+static bool
+may_publish(tally_bytes_t topic)
+{
+    static const char *const reserved[] = {"broker", "queue.", "tenant.", "worker.", "term."};
+    for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++) {
+        size_t size = strlen(reserved[i]);
+        if (topic.size >= size && memcmp(topic.data, reserved[i], size) == 0) {
+            return false;
+        }
+    }
+    return topic.size > 0;
+}
+
+static void
+publish_record(tally_broker_t *self, const tally_record_t *record)
+{
+    json_t *object = may_publish(record->text)
+                         ? json_loadb(record->body.data, record->body.size, 0, NULL)
+                         : NULL;
+    if (!json_is_object(object)) {
+        json_decref(object);
+        self->counters.frames_refused++;
+        return;
+    }
+    tally_feed_publish(self->feed, record->text, object);
+}
+
+static void
+take_records(tally_broker_t *self, tally_bytes_t frame)
+{
+    tally_head_t head;
+    tally_cursor_t cursor;
+    tally_records_t records;
+    tally_fault_t fault = tally_head_read(frame, &head, &cursor);
+    if (fault.code == 0 && head.verb != TALLY_RECORDS) {
+        fault = (tally_fault_t){TALLY_E_VERB, TALLY_NO_INDEX, "the sink takes records only"};
+    }
+    if (fault.code == 0) {
+        fault = tally_records_read(cursor, &records);
+    }
+    if (fault.code != 0) {
+        self->counters.frames_refused++;
+        tally_log_debug("refused frame in sink: %s", fault.text);
+        return;
+    }
+    tally_sink_take(self, frame, &records, false);
+}
+
+void
+tally_sink_take(tally_broker_t *self, tally_bytes_t frame, const tally_records_t *records, bool again)
+{
+    //  The frame is decoded once more out of a chunk of our own when the core needs any of it.
+    tally_chunk_t *chunk = NULL;
+    tally_cursor_t cursor = records->records;
+    for (uint16_t i = 0; i < records->count; i++) {
+        tally_record_t record;
+        const uint8_t *before = cursor.at;
+        tally_record_read(&cursor, &record);
+        if (record.kind == TALLY_RECORD_BEAT) {
+            tally_core_worker_beat(self->core, records->worker, self->now_ms);
+        } else if (record.kind == TALLY_RECORD_PUBLISH) {
+            if (!again) {
+                publish_record(self, &record);
+            }
+        } else {
+            if (chunk == NULL) {
+                chunk = tally_chunk_new(frame);
+                tally_broker_keep_input(self, NULL, chunk);
+            }
+            tally_cursor_t own = {chunk->data + (before - (const uint8_t *)frame.data),
+                                  chunk->data + chunk->size, false};
+            tally_record_read(&own, &record);
+            tally_core_record(self->core, &record, chunk, self->now_ms);    // false: stale, the core counts
+        }
+    }
+    tally_chunk_drop(&chunk);
+}
+
+bool
+tally_sink_turn(tally_broker_t *self, size_t frames_max)
+{
+    void *sink = zsock_resolve(self->sink);
+    for (size_t taken = 0; taken < frames_max && !tally_core_full(self->core); taken++) {
+        zmq_msg_t message;
+        zmq_msg_init(&message);
+        if (zmq_msg_recv(&message, sink, ZMQ_DONTWAIT) == -1) {
+            zmq_msg_close(&message);
+            return false;
+        }
+        bool first = !self->sink_inside;
+        self->sink_inside = zmq_msg_more(&message) != 0;
+        if (first && !self->sink_inside) {
+            take_records(self, (tally_bytes_t){zmq_msg_data(&message), zmq_msg_size(&message)});
+        } else {
+            self->counters.frames_refused++;        // a frame of a multipart: the protocol has none here
+        }
+        zmq_msg_close(&message);
+    }
+    return !tally_core_full(self->core);
+}

@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: MIT
+//  recovery - from the database to a core: at start, and whenever a tick did not end well.
+//
+//  A tick that failed, or whose COMMIT nobody answered, leaves a core that may be ahead of the truth.  So the core is
+//  thrown away and loaded again, by the same code as at start; then every input of that tick and of the one being
+//  collected is fed again.  That is right whether the tick is found in the database or not: a send that was stored is
+//  confirmed again by its sequence, an ending whose lease is gone is stale.  Leases that the lost tick granted were
+//  never delivered and go back at once.  Meanwhile the sockets stay open: sends are refused with AWAY, endings wait.
+
+#include <assert.h>
+#include <inttypes.h>
+#include <sodium.h>
+
+#include "broker/broker.h"
+#include "lib/clock.h"
+#include "lib/log.h"
+
+#define ORPHANS_MS 3000             // for workers of the broker before us to come back and say what they hold
+#define RECONNECT_MS_MIN 20
+#define RECONNECT_MS_MAX 1000
+
+static void
+load_queue(void *context, const tally_queue_row_t *row)
+{
+    tally_core_load_queue(((tally_broker_t *)context)->core, row);
+}
+
+static void
+load_tenant(void *context, const tally_tenant_row_t *row)
+{
+    tally_core_load_tenant(((tally_broker_t *)context)->core, row);
+}
+
+static void
+load_term(void *context, const tally_term_row_t *row)
+{
+    tally_core_load_term(((tally_broker_t *)context)->core, row);
+}
+
+static void
+load_lease(void *context, const tally_lease_row_t *row)
+{
+    tally_broker_t *self = context;
+    tally_core_load_lease(self->core, row, self->now_ms);
+}
+
+static void
+load_message(void *context, const tally_message_row_t *row)
+{
+    tally_broker_t *self = context;
+    tally_core_load_message(self->core, row, self->now_ms);
+}
+
+static tally_db_outcome_t
+load_senders(tally_broker_t *self)
+{
+    tally_db_outcome_t outcome = TALLY_DB_DONE;
+    for (size_t i = 0; i < tally_callers_count(self->callers) && outcome == TALLY_DB_DONE; i++) {
+        const tally_caller_t *caller = tally_callers_at(self->callers, i);
+        tally_sender_row_t row = {0};
+        bool found = false;
+        outcome = tally_recover_store_sender(self->recovery, caller->sender, &found, &row);
+        if (!found) {
+            row = (tally_sender_row_t){0};
+        }
+        memcpy(row.id, caller->sender, TALLY_SENDER_BYTES);
+        if (outcome == TALLY_DB_DONE) {
+            tally_core_load_sender(self->core, &row);
+        }
+    }
+    return outcome;
+}
+
+//  A new core from the database.  On failure there is no core; try again.
+static tally_db_outcome_t
+load_core(tally_broker_t *self, uint64_t first_id, uint64_t tick)
+{
+    tally_core_options_t options = {.epoch = self->epoch,
+                                    .first_id = first_id,
+                                    .body_cache_bytes_max = self->options.body_cache_bytes_max,
+                                    .tick = tick};
+    randombytes_buf(&options.seed, sizeof options.seed);
+    self->core = tally_core_new(&options);
+    const tally_recover_sink_t sink = {self, load_queue, load_tenant, load_term, load_lease, load_message};
+    tally_db_outcome_t outcome = tally_recover_store_load(self->recovery, &sink);
+    if (outcome == TALLY_DB_DONE) {
+        outcome = load_senders(self);
+    }
+    if (outcome != TALLY_DB_DONE) {
+        tally_core_destroy(&self->core);
+    }
+    return outcome;
+}
+
+int
+tally_recovery_start(tally_broker_t *self)
+{
+    tally_recover_store_t *store = self->recovery;
+    tally_db_outcome_t outcome = tally_recover_store_check_schema(store);
+    if (outcome == TALLY_DB_DONE) {
+        outcome = tally_tick_store_connect(self->ticks);
+        if (outcome != TALLY_DB_DONE) {
+            tally_log_error("could not use database: %s", tally_tick_store_error(self->ticks));
+            return outcome == TALLY_DB_RETRY ? 75 : 78;
+        }
+        outcome = tally_recover_store_take_epoch(store, self->options.instance, &self->epoch);
+    }
+    int64_t began_ms = tally_clock_now_ms();
+    self->now_ms = began_ms;
+    if (outcome == TALLY_DB_DONE) {
+        outcome = load_core(self, 0, 0);
+    }
+    if (outcome != TALLY_DB_DONE) {
+        tally_log_error("could not recover: %s", tally_recover_store_error(store));
+        return outcome == TALLY_DB_RETRY ? 75 : 78;
+    }
+    tally_core_loaded(self->core, ORPHANS_MS, self->now_ms);
+    self->last_worker = self->epoch << 40;
+    self->state = TALLY_SERVING;
+    tally_stream_stats_t stats = {0};
+    tally_core_stats(self->core, 0, 0, self->now_ms, &stats);
+    tally_log_info("recovered  epoch=%" PRIu64 " ready=%" PRIu64 " delayed=%" PRIu64 " held=%" PRIu64 " leased=%" PRIu64
+                   " took_ms=%" PRId64, self->epoch, stats.ready, stats.delayed, stats.held, stats.leased,
+                   tally_clock_now_ms() - began_ms);
+    return 0;
+}
+
+//  Nothing for the first attempt after a good tick, then full jitter under a doubling cap.
+static int64_t
+back_off_ms(tally_broker_t *self)
+{
+    int attempt = self->reconnect_attempt++;
+    if (attempt == 0) {
+        return 0;
+    }
+    int64_t cap_ms = (int64_t)RECONNECT_MS_MIN << (attempt < 8 ? attempt : 8);
+    if (cap_ms > RECONNECT_MS_MAX) {
+        cap_ms = RECONNECT_MS_MAX;
+    }
+    return RECONNECT_MS_MIN + (int64_t)randombytes_uniform((uint32_t)cap_ms);
+}
+
+//  ---- after a tick that did not end well -------------------------------------------------------------------
+
+static void
+append_inputs(tally_inputs_t *target, tally_inputs_t *source, size_t from)
+{
+    for (size_t i = from; i < source->count; i++) {
+        *TALLY_PUSH(target) = source->items[i];
+    }
+    source->count = 0;
+}
+
+//  What is to be fed again, in the order in which it came: the lost tick, the one collected since, and what an
+//  earlier loss had left.
+static void
+gather_inputs(tally_broker_t *self)
+{
+    tally_inputs_t again = {0};
+    append_inputs(&again, &self->under_way, 0);
+    append_inputs(&again, &self->collecting, 0);
+    append_inputs(&again, &self->again, self->again_at);
+    free(self->again.items);
+    self->again = again;
+    self->again_at = 0;
+}
+
+//  Statements cannot fail on data; should one do so all the same, half of the inputs go into the next tick, until the
+//  one that does it stands alone and is refused.
+static void
+halve(tally_broker_t *self, size_t count)
+{
+    self->counters.rejected++;
+    if (count > 1) {
+        self->feed_again_max = count / 2;
+        return;
+    }
+    if (count == 0) {
+        return;                         // not an input's doing: an election, an expiry; see the log
+    }
+    tally_input_t *culprit = &self->under_way.items[0];
+    tally_log_error("refused input that PostgreSQL rejects  bytes=%zu", culprit->chunk->size);
+    tally_caller_t *caller =
+        culprit->is_send ? tally_callers_find_sender(self->callers, culprit->sender) : NULL;
+    if (caller != NULL) {
+        tally_head_t head = {0};
+        tally_cursor_t cursor;
+        const tally_fault_t bad = {TALLY_E_INTERNAL, TALLY_NO_INDEX, "PostgreSQL rejects this send; see the broker's log"};
+        tally_fault_t fault = tally_head_read((tally_bytes_t){culprit->chunk->data, culprit->chunk->size}, &head, &cursor);
+        assert(fault.code == 0);
+        tally_front_refuse(self, caller->route, head.request, bad, 0);
+    }
+    tally_chunk_drop(&culprit->chunk);
+    self->under_way.count = 0;
+    self->feed_again_max = 1;
+}
+
+void
+tally_recovery_lost(tally_broker_t *self, tally_db_outcome_t outcome)
+{
+    const char *sqlstate = tally_tick_store_sqlstate(self->ticks);
+    if (strcmp(sqlstate, "TY005") == 0) {
+        tally_log_error("replaced by another broker  epoch=%" PRIu64, self->epoch);
+        self->state = TALLY_REPLACED;
+        self->fatal = true;
+        return;
+    }
+    tally_log_warn("tick did not end well: %s  tick=%" PRIu64 " sqlstate=%s outcome=%s",
+                   tally_tick_store_error(self->ticks), self->plan->number, sqlstate,
+                   outcome == TALLY_DB_UNKNOWN ? "unknown" : outcome == TALLY_DB_RETRY ? "retry" : "reject");
+    if (outcome == TALLY_DB_REJECT) {
+        halve(self, self->under_way.count);
+    }
+    self->counters.retried += outcome == TALLY_DB_RETRY;
+    self->lost_outcome = outcome;
+    gather_inputs(self);
+    tally_admin_clear(self, &self->asked_under_way, "the broker lost its database; ask again");
+    tally_admin_clear(self, &self->asked_collecting, "the broker lost its database; ask again");
+    self->state = TALLY_AWAY;
+    self->away_since_ms = self->now_ms;
+    self->reconnect_at_ms = self->now_ms + back_off_ms(self);
+}
+
+static void
+try_later(tally_broker_t *self, const char *why)
+{
+    int64_t delay_ms = back_off_ms(self);
+    self->reconnect_at_ms = tally_clock_now_ms() + delay_ms;
+    tally_log_warn("could not reach database: %s  attempt=%d retry_in_ms=%" PRId64, why,
+                   self->reconnect_attempt, delay_ms);
+}
+
+//  DONE: connected, still ours, and it is known whether the lost tick committed.
+static tally_db_outcome_t
+resolve(tally_broker_t *self, bool *found)
+{
+    uint64_t epoch = 0;
+    tally_db_outcome_t outcome = TALLY_DB_DONE;
+    if (!tally_tick_store_connected(self->ticks)) {
+        outcome = tally_tick_store_connect(self->ticks);
+        if (outcome != TALLY_DB_DONE) {
+            try_later(self, tally_tick_store_error(self->ticks));
+            return outcome;
+        }
+    }
+    outcome = tally_recover_store_read_epoch(self->recovery, &epoch);
+    if (outcome == TALLY_DB_DONE && epoch != self->epoch) {
+        tally_log_error("replaced by another broker  epoch=%" PRIu64 " current=%" PRIu64, self->epoch, epoch);
+        self->state = TALLY_REPLACED;
+        self->fatal = true;
+        return TALLY_DB_REJECT;
+    }
+    if (outcome == TALLY_DB_DONE) {
+        outcome = tally_recover_store_find_tick(self->recovery, self->epoch, self->plan->number, found);
+    }
+    if (outcome != TALLY_DB_DONE) {
+        try_later(self, tally_recover_store_error(self->recovery));
+    }
+    return outcome;
+}
+
+//  The lost tick's leases, if it committed, reached nobody.
+static void
+return_undelivered(tally_broker_t *self, const tally_plan_t *plan)
+{
+    for (size_t i = 0; i < plan->leases.count; i++) {
+        const tally_record_t record = {.kind = TALLY_RECORD_RETURN, .lease = plan->leases.items[i].id};
+        (void)tally_core_record(self->core, &record, NULL, self->now_ms);   // unknown: it did not commit
+    }
+}
+
+//  Results that were stored while nobody could be told.
+static void
+look_for_results(tally_broker_t *self)
+{
+    for (size_t i = 0; i < tally_callers_count(self->callers); i++) {
+        const tally_caller_t *caller = tally_callers_at(self->callers, i);
+        for (size_t k = 0; k < caller->ask_count; k++) {
+            tally_front_look_for_result(self, &caller->asks[k]);
+        }
+    }
+}
+
+void
+tally_recovery_try(tally_broker_t *self)
+{
+    bool found = false;
+    if (resolve(self, &found) != TALLY_DB_DONE) {
+        return;
+    }
+    if (self->lost_outcome == TALLY_DB_UNKNOWN) {
+        self->counters.unknown_found += found;
+        self->counters.unknown_lost += !found;
+    } else {
+        assert(!found);     // "certainly not" was said of it
+    }
+    tally_core_t *old = self->core;
+    tally_db_outcome_t outcome = load_core(self, tally_core_next_id(old), tally_core_tick(old));
+    if (outcome != TALLY_DB_DONE) {
+        self->core = old;
+        try_later(self, tally_recover_store_error(self->recovery));
+        return;
+    }
+    self->now_ms = tally_clock_now_ms();
+    tally_peers_rejoin(self);
+    tally_core_loaded(self->core, ORPHANS_MS, self->now_ms);
+    return_undelivered(self, self->plan);
+    self->plan = NULL;              // it was the old core's
+    tally_core_destroy(&old);
+    append_inputs(&self->again, &self->collecting, 0);      // came while we were away
+    self->state = TALLY_SERVING;
+    look_for_results(self);
+    tally_log_info("recovered  epoch=%" PRIu64 " lost_tick=%s inputs=%zu away_ms=%" PRId64, self->epoch,
+                   found ? "committed" : "did not happen", self->again.count, self->now_ms - self->away_since_ms);
+}
+
+//  ---- feeding again ----------------------------------------------------------------------------------------
+
+static void
+feed_one(tally_broker_t *self, const tally_input_t *input)
+{
+    if (input->is_send) {
+        tally_front_send(self, input->sender, input->chunk);
+        return;
+    }
+    tally_bytes_t frame = {input->chunk->data, input->chunk->size};
+    tally_head_t head;
+    tally_cursor_t cursor;
+    tally_records_t records;
+    tally_fault_t fault = tally_head_read(frame, &head, &cursor);
+    assert(fault.code == 0);
+    fault = tally_records_read(cursor, &records);
+    assert(fault.code == 0);        // it was taken before
+    tally_sink_take(self, frame, &records, true);
+}
+
+bool
+tally_recovery_feed(tally_broker_t *self)
+{
+    if (self->again.count == 0) {
+        return true;
+    }
+    while (self->state == TALLY_SERVING && self->again_at < self->again.count
+           && !tally_core_full(self->core)
+           && (self->feed_again_max == 0 || self->collecting.count < self->feed_again_max)) {
+        tally_input_t *input = &self->again.items[self->again_at++];
+        feed_one(self, input);
+        tally_chunk_drop(&input->chunk);
+    }
+    if (self->again_at < self->again.count) {
+        return false;
+    }
+    self->again.count = 0;
+    self->again_at = 0;
+    self->feed_again_max = 0;
+    return true;
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MIT
+//  snapshot - the broker as people and monitors see it: JSON for the status reply and for the feed.
+//
+//  Numbers come from memory; nothing here asks PostgreSQL (dead letters are counted by the reader when they change).
+//  Once a second: the broker and every worker; queues and tenants when something changed since the last time.
+
+#include <assert.h>
+#include <inttypes.h>
+
+#include "broker/broker.h"
+#include "lib/alloc.h"
+#include "lib/version.h"
+
+static json_t *
+json_id(uint64_t id)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%" PRIu64, id);
+    return json_string(text);
+}
+
+static json_t *
+json_count(uint64_t count)
+{
+    return json_integer((json_int_t)count);
+}
+
+static void
+add_stats(json_t *object, const tally_stream_stats_t *stats)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } members[] = {
+        {"ready", stats->ready},         {"held", stats->held},           {"delayed", stats->delayed},
+        {"waiting", stats->waiting},     {"leased", stats->leased},       {"bytes", stats->bytes},
+        {"oldest_ms", (uint64_t)stats->oldest_ms}, {"sent", stats->sent}, {"delivered", stats->delivered},
+        {"settled", stats->settled},     {"returned", stats->returned},   {"expired", stats->expired},
+        {"buried", stats->buried},       {"duplicates", stats->duplicates}, {"refused", stats->refused},
+        {"stale", stats->stale},
+    };
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
+        json_object_set_new(object, members[i].name, json_count(members[i].value));
+    }
+}
+
+json_t *
+tally_snapshot_queue(tally_broker_t *self, const tally_queue_row_t *row)
+{
+    tally_stream_stats_t stats = {0};
+    tally_core_stats(self->core, row->id, 0, self->now_ms, &stats);
+    json_t *queue = json_pack(
+        "{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:b, s:b, s:I, s:I}", "name", row->name,
+        "visibility_ms", row->visibility_ms, "failures_max", row->failures_max, "crashes_max",
+        row->crashes_max, "retry_ms", row->retry_ms, "retry_ms_max", row->retry_ms_max, "batch_max",
+        row->batch_max, "window_ms", (json_int_t)row->window_ms, "window_count", row->window_count,
+        "exclusive", row->exclusive, "keep_blobs", row->keep_blobs, "result_kept_ms",
+        (json_int_t)row->result_kept_ms, "dedupe_kept_ms", (json_int_t)row->dedupe_kept_ms);
+    assert(queue != NULL);
+    add_stats(queue, &stats);
+    char id[24];
+    snprintf(id, sizeof id, "%" PRIu32, row->id);
+    json_object_set_new(queue, "dead", json_integer(json_integer_value(json_object_get(self->dead_counts, id))));
+    return queue;
+}
+
+json_t *
+tally_snapshot_tenant(tally_broker_t *self, const tally_tenant_row_t *row)
+{
+    tally_stream_stats_t stats = {0};
+    tally_core_stats(self->core, 0, row->id, self->now_ms, &stats);
+    json_t *tenant = json_pack("{s:s, s:i, s:I, s:I, s:I}", "name", row->name, "weight", row->weight,
+                               "messages_max", (json_int_t)row->messages_max, "bytes_max",
+                               (json_int_t)row->bytes_max, "leased_max", (json_int_t)row->leased_max);
+    assert(tenant != NULL);
+    add_stats(tenant, &stats);
+    return tenant;
+}
+
+static json_t *
+terms_of(const tally_broker_t *self, uint64_t worker)
+{
+    json_t *terms = json_array();
+    tally_term_row_t term;
+    for (size_t i = 0; i < tally_core_term_count(self->core); i++) {
+        if (!tally_core_term_at(self->core, i, &term) || term.worker != worker) {
+            continue;
+        }
+        const tally_queue_row_t *queue = tally_core_queue_by_id(self->core, term.queue);
+        const tally_tenant_row_t *tenant = tally_core_tenant_by_id(self->core, term.tenant);
+        json_array_append_new(terms, json_pack("{s:s, s:s, s:I}", "queue", queue != NULL ? queue->name : "",
+                                               "tenant", tenant != NULL ? tenant->name : "", "epoch",
+                                               (json_int_t)term.epoch));
+    }
+    return terms;
+}
+
+static json_t *
+snapshot_worker(const tally_broker_t *self, const tally_worker_info_t *info)
+{
+    json_t *queues = json_array();
+    for (uint8_t i = 0; i < info->queue_count; i++) {
+        const tally_queue_row_t *queue = tally_core_queue_by_id(self->core, info->queues[i]);
+        json_array_append_new(queues, json_string(queue != NULL ? queue->name : ""));
+    }
+    return json_pack("{s:s, s:o, s:i, s:I, s:I, s:I, s:b, s:o, s:o}", "name", info->name, "number",
+                     json_id(info->number), "credit", info->credit, "outstanding",
+                     (json_int_t)info->outstanding, "leases", (json_int_t)info->leases, "beat_ms",
+                     (json_int_t)info->beat_ms, "draining", info->draining, "queues", queues, "terms",
+                     terms_of(self, info->number));
+}
+
+json_t *
+tally_snapshot_workers(tally_broker_t *self)
+{
+    json_t *workers = json_array();
+    tally_worker_info_t info;
+    for (size_t i = 0; i < tally_core_worker_count(self->core); i++) {
+        if (tally_core_worker_at(self->core, i, self->now_ms, &info)) {
+            json_array_append_new(workers, snapshot_worker(self, &info));
+        }
+    }
+    return workers;
+}
+
+static json_t *
+snapshot_ticks(const tally_broker_t *self)
+{
+    const tally_tick_counters_t *c = &self->counters;
+    double mean_ms = c->ticks == 0 ? 0.0 : (double)c->commit_us_sum / (double)c->ticks / 1000.0;
+    json_t *ticks = json_pack("{s:f, s:f}", "commit_ms_mean", mean_ms, "commit_ms_max",
+                              (double)c->commit_us_max / 1000.0);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } members[] = {
+        {"count", c->ticks},           {"silent", c->silent},       {"retried", c->retried},
+        {"unknown_found", c->unknown_found}, {"unknown_lost", c->unknown_lost}, {"rejected", c->rejected},
+        {"messages", c->messages},     {"leases", c->leases},       {"frames_refused", c->frames_refused},
+        {"replies_lost", c->replies_lost},
+    };
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
+        json_object_set_new(ticks, members[i].name, json_count(members[i].value));
+    }
+    return ticks;
+}
+
+static json_t *
+snapshot_broker(const tally_broker_t *self)
+{
+    return json_pack("{s:s, s:I, s:s, s:I, s:I, s:s, s:I, s:I, s:{s:s, s:s, s:s}}", "version", TALLY_VERSION,
+                     "epoch", (json_int_t)self->epoch, "instance", self->options.instance, "uptime_ms",
+                     (json_int_t)(self->now_ms - self->started_ms), "tick",
+                     (json_int_t)tally_core_tick(self->core), "state",
+                     self->state == TALLY_SERVING ? "serving" : "away", "callers",
+                     (json_int_t)tally_callers_count(self->callers), "body_cache_bytes",
+                     (json_int_t)tally_core_memory_bytes(self->core), "endpoints", "front",
+                     self->front_endpoint, "sink", self->sink_endpoint, "feed",
+                     tally_feed_endpoint(self->feed));
+}
+
+json_t *
+tally_snapshot_status(tally_broker_t *self)
+{
+    json_t *queues = json_array();
+    for (size_t i = 0; i < tally_core_queue_count(self->core); i++) {
+        json_array_append_new(queues, tally_snapshot_queue(self, tally_core_queue_at(self->core, i)));
+    }
+    json_t *tenants = json_array();
+    for (size_t i = 0; i < tally_core_tenant_count(self->core); i++) {
+        json_array_append_new(tenants, tally_snapshot_tenant(self, tally_core_tenant_at(self->core, i)));
+    }
+    return json_pack("{s:o, s:o, s:o, s:o, s:o}", "broker", snapshot_broker(self), "queues", queues, "tenants",
+                     tenants, "workers", tally_snapshot_workers(self), "ticks", snapshot_ticks(self));
+}
+
+//  ---- the feed -------------------------------------------------------------------------------------------
+
+static void
+publish_named(tally_broker_t *self, const char *kind, const char *name, json_t *object)
+{
+    char topic[TALLY_TOPIC_BYTES_MAX];
+    int size = snprintf(topic, sizeof topic, "%s.%s", kind, name);
+    tally_feed_publish(self->feed, (tally_bytes_t){topic, (size_t)size}, object);
+}
+
+void
+tally_snapshot_publish(tally_broker_t *self)
+{
+    json_t *broker = snapshot_broker(self);
+    json_object_set_new(broker, "ticks", snapshot_ticks(self));
+    tally_feed_publish(self->feed, tally_bytes_of("broker"), broker);
+    for (size_t i = 0; i < tally_core_queue_count(self->core); i++) {
+        const tally_queue_row_t *row = tally_core_queue_at(self->core, i);
+        publish_named(self, "queue", row->name, tally_snapshot_queue(self, row));
+    }
+    for (size_t i = 0; i < tally_core_tenant_count(self->core); i++) {
+        const tally_tenant_row_t *row = tally_core_tenant_at(self->core, i);
+        publish_named(self, "tenant", row->name, tally_snapshot_tenant(self, row));
+    }
+    json_t *workers = tally_snapshot_workers(self);
+    size_t index;
+    json_t *worker;
+    json_array_foreach(workers, index, worker) {
+        publish_named(self, "worker", json_string_value(json_object_get(worker, "name")), json_incref(worker));
+    }
+    json_decref(workers);
+    if (self->dead_changed && self->state == TALLY_SERVING) {
+        tally_read_t *read = tally_read_new(TALLY_READ_DEAD_COUNTS);
+        self->dead_changed = tally_reader_ask(self->reader, &read) == -1;
+        tally_read_destroy(&read);
+    }
+}

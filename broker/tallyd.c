@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MIT
+//  tallyd - the broker's process: settings, sockets, signals; the loop does the rest.
+//
+//  Ends with 0 after SIGTERM or SIGINT (PostgreSQL has everything; nothing needs saving), 75 when PostgreSQL cannot
+//  be reached at start or another broker took over, 78 when the database or a setting must be mended first.
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <sodium.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "broker/broker.h"
+#include "lib/alloc.h"
+#include "lib/clock.h"
+#include "lib/config.h"
+#include "lib/db.h"
+#include "lib/log.h"
+#include "lib/migrations.h"
+
+static const tally_config_key_t keys[] = {
+    {"front", "endpoint for clients and workers", "ipc:///tmp/tally-front", TALLY_CONFIG_TEXT, 0, 0},
+    {"sink", "endpoint for workers' records", "ipc:///tmp/tally-sink", TALLY_CONFIG_TEXT, 0, 0},
+    {"feed", "endpoint of the feed", "ipc:///tmp/tally-feed", TALLY_CONFIG_TEXT, 0, 0},
+    {"lanes", "endpoint of a worker's lane, % becomes its number", "ipc:///tmp/tally-lane-%", TALLY_CONFIG_TEXT, 0, 0},
+    {"db", "how to connect to PostgreSQL (libpq conninfo or URI)", "dbname=tally", TALLY_CONFIG_TEXT, 0, 0},
+    {"body-cache-mb", "memory for bodies of waiting messages", "128", TALLY_CONFIG_NUMBER, 0, 1 << 20},
+    {"migrate", "yes: bring the schema up to date first", "no", TALLY_CONFIG_TEXT, 0, 0},
+    {"allow-unsafe", "yes: take a server with fsync off (tests)", "no", TALLY_CONFIG_TEXT, 0, 0},
+    {NULL, NULL, NULL, TALLY_CONFIG_TEXT, 0, 0},
+};
+
+static bool
+is_yes(const tally_config_t *config, const char *key)
+{
+    return strcmp(tally_config_get(config, key), "yes") == 0;
+}
+
+//  Loopback and ipc only: everything else needs keys, which this version does not have.
+static bool
+may_listen(const char *endpoint)
+{
+    static const char *const good[] = {"ipc://", "tcp://127.", "tcp://localhost:", "tcp://[::1]:"};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        if (strncmp(endpoint, good[i], strlen(good[i])) == 0) {
+            return true;
+        }
+    }
+    tally_log_error("cannot listen on %s: only ipc:// and loopback are allowed without CURVE", endpoint);
+    return false;
+}
+
+static zsock_t *
+bind_socket(int type, const char *endpoint, char **bound)
+{
+    zsock_t *socket = zsock_new(type);
+    assert(socket != NULL);
+    zsock_set_linger(socket, 0);
+    zsock_set_sndhwm(socket, 1000);
+    zsock_set_rcvhwm(socket, 1000);
+    zsock_set_maxmsgsize(socket, TALLY_FRAME_BYTES_MAX);
+    if (type == ZMQ_ROUTER) {
+        zsock_set_router_mandatory(socket, 1);
+    }
+    if (zsock_bind(socket, "%s", endpoint) == -1) {
+        tally_log_error("could not bind %s: %s", endpoint, zmq_strerror(errno));
+        zsock_destroy(&socket);
+        return NULL;
+    }
+    *bound = zsock_last_endpoint(socket);
+    return socket;
+}
+
+static int
+open_sockets(tally_broker_t *self)
+{
+    const tally_broker_options_t *options = &self->options;
+    if (!may_listen(options->front) || !may_listen(options->sink) || !may_listen(options->feed)
+        || !may_listen(options->lanes)) {
+        return 78;
+    }
+    self->front = bind_socket(ZMQ_ROUTER, options->front, &self->front_endpoint);
+    self->sink = bind_socket(ZMQ_PULL, options->sink, &self->sink_endpoint);
+    self->feed = tally_feed_new(options->feed, self->epoch);
+    return self->front == NULL || self->sink == NULL || self->feed == NULL ? 73 : 0;
+}
+
+static void
+close_broker(tally_broker_t *self)
+{
+    tally_peers_destroy(self);
+    tally_reader_destroy(&self->reader);
+    zsock_destroy(&self->front);
+    zsock_destroy(&self->sink);
+    tally_feed_destroy(&self->feed);
+    tally_tick_store_destroy(&self->ticks);
+    tally_recover_store_destroy(&self->recovery);
+    tally_core_destroy(&self->core);
+    tally_callers_destroy(&self->callers);
+    tally_inputs_clear(&self->collecting, 0);
+    tally_inputs_clear(&self->under_way, 0);
+    tally_inputs_clear(&self->again, self->again_at);
+    free(self->collecting.items);
+    free(self->under_way.items);
+    free(self->again.items);
+    free(self->asked_collecting.items);
+    free(self->asked_under_way.items);
+    json_decref(self->dead_counts);
+    tally_wire_free(&self->wire);
+    freen(self->front_endpoint);
+    freen(self->sink_endpoint);
+    if (self->epoll != -1) {
+        close(self->epoll);
+    }
+}
+
+//  A socket, its monitor and two descriptors a worker: the limits must not be the first thing to give.
+static void
+raise_limits(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &files) == -1) {
+            tally_log_warn("could not raise the limit of open files: %s", strerror(errno));
+        }
+    }
+    zsys_set_max_sockets(2 * TALLY_WORKERS_MAX + 64);
+}
+
+//  SIGTERM and SIGINT as a descriptor, blocked before libzmq makes threads.
+static int
+open_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    int rc = sigprocmask(SIG_BLOCK, &set, NULL);
+    assert(rc == 0);
+    zsys_handler_set(NULL);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static int
+serve(tally_broker_t *self, int stop_fd)
+{
+    self->epoll = epoll_create1(EPOLL_CLOEXEC);
+    assert(self->epoll != -1);
+    self->ticks = tally_tick_store_new(self->options.db, self->options.allow_unsafe);
+    self->recovery = tally_recover_store_new(self->options.db);
+    self->callers = tally_callers_new();
+    self->dead_counts = json_object();
+    self->dead_changed = true;
+    self->started_ms = tally_clock_now_ms();
+    int rc = tally_recovery_start(self);
+    if (rc == 0) {
+        rc = open_sockets(self);
+    }
+    if (rc == 0) {
+        self->reader = tally_reader_new(self->options.db);
+        tally_log_info("ready  front=%s sink=%s feed=%s epoch=%llu", self->front_endpoint, self->sink_endpoint,
+                       tally_feed_endpoint(self->feed), (unsigned long long)self->epoch);
+        rc = tally_broker_run(self, stop_fd);
+    }
+    close_broker(self);
+    return rc;
+}
+
+static int
+migrate(const char *conninfo)
+{
+    tally_db_t *db = tally_db_new(conninfo, "tallyd-migrate");
+    char *error = NULL;
+    int rc = tally_migrate(db, &error);
+    if (rc == -1) {
+        tally_log_error("could not migrate: %s", error);
+    }
+    free(error);
+    tally_db_destroy(&db);
+    return rc;
+}
+
+int
+main(int argc, char **argv)
+{
+    int stop_fd = open_signals();
+    if (sodium_init() == -1 || stop_fd == -1) {
+        tally_log_error("could not start: no randomness or no signals");
+        return 70;
+    }
+    tally_config_t *config = tally_config_new("tallyd", keys);
+    int rc = tally_config_start(config, argc, argv, "Tally's broker: ZeroMQ in front, PostgreSQL behind.");
+    if (rc == -1) {
+        raise_limits();
+        char host[TALLY_NAME_BYTES_MAX] = "";
+        gethostname(host, sizeof host - 1);
+        char *instance = tally_format("%s:%d", host, (int)getpid());
+        tally_broker_t broker = {
+            .epoll = -1,
+            .options = {.front = tally_config_get(config, "front"),
+                        .sink = tally_config_get(config, "sink"),
+                        .feed = tally_config_get(config, "feed"),
+                        .lanes = tally_config_get(config, "lanes"),
+                        .db = tally_config_get(config, "db"),
+                        .instance = instance,
+                        .body_cache_bytes_max = (size_t)tally_config_number(config, "body-cache-mb") << 20,
+                        .allow_unsafe = is_yes(config, "allow-unsafe")},
+        };
+        rc = is_yes(config, "migrate") && migrate(broker.options.db) == -1 ? 78 : serve(&broker, stop_fd);
+        free(instance);
+    }
+    tally_config_destroy(&config);
+    close(stop_fd);
+    zsys_shutdown();
+    return rc;
+}
