@@ -13,7 +13,7 @@
 #include <jansson.h>
 
 #include "broker/core.h"
-#include "broker/feed.h"
+#include "broker/broadcast.h"
 #include "broker/lane.h"
 #include "broker/reader.h"
 #include "broker/recover_store.h"
@@ -80,7 +80,7 @@ typedef struct {
     zsock_t *front, *sink;
     bool sink_inside;                           // within a multipart, which the protocol does not have
     char *front_endpoint, *sink_endpoint;       // as bound
-    tally_feed_t *feed;
+    tally_broadcast_t *feed;
     tally_reader_t *reader;
     int epoll;
 

@@ -10,6 +10,7 @@
 
 typedef struct {
     uint32_t references;
+    uint32_t waiting;                   // of them, bodies of waiting messages: the core's cache counts a chunk once
     size_t size;
     uint8_t data[];
 } tally_chunk_t;

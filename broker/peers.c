@@ -249,7 +249,7 @@ publish_record(tally_broker_t *self, const tally_record_t *record)
         self->counters.frames_refused++;
         return;
     }
-    tally_feed_publish(self->feed, record->text, object);
+    tally_broadcast_publish(self->feed, record->text, object);
 }
 
 static void

@@ -183,6 +183,7 @@ typedef struct {
 
     //  ---- keeps bodies and texts alive ----
     TALLY_ARRAY(tally_chunk_t *) chunks;            // one reference each
+    TALLY_ARRAY(int64_t) missing;                   // what senders[].missing points into
     size_t body_bytes;                              // to bound a tick
 } tally_plan_t;
 

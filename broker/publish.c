@@ -121,7 +121,7 @@ publish_term(tally_broker_t *self, const tally_plan_event_t *event)
     json_t *object = json_pack("{s:s%, s:s%, s:I, s:s%}", "queue", queue.data, queue.size, "tenant",
                                tenant.data, tenant.size, "term_epoch", (json_int_t)event->epoch,
                                "worker", worker.data, worker.size);
-    tally_feed_publish(self->feed, (tally_bytes_t){topic, (size_t)size}, object);
+    tally_broadcast_publish(self->feed, (tally_bytes_t){topic, (size_t)size}, object);
     tally_log_info("elected  queue=%.*s tenant=%.*s worker=%.*s term_epoch=%" PRIu64, (int)queue.size,
                    (const char *)queue.data, (int)tenant.size, (const char *)tenant.data,
                    (int)worker.size, (const char *)worker.data, event->epoch);

@@ -156,7 +156,7 @@ snapshot_broker(const tally_broker_t *self)
                      (json_int_t)tally_callers_count(self->callers), "body_cache_bytes",
                      (json_int_t)tally_core_memory_bytes(self->core), "endpoints", "front",
                      self->front_endpoint, "sink", self->sink_endpoint, "feed",
-                     tally_feed_endpoint(self->feed));
+                     tally_broadcast_endpoint(self->feed));
 }
 
 json_t *
@@ -181,7 +181,7 @@ publish_named(tally_broker_t *self, const char *kind, const char *name, json_t *
 {
     char topic[TALLY_TOPIC_BYTES_MAX];
     int size = snprintf(topic, sizeof topic, "%s.%s", kind, name);
-    tally_feed_publish(self->feed, (tally_bytes_t){topic, (size_t)size}, object);
+    tally_broadcast_publish(self->feed, (tally_bytes_t){topic, (size_t)size}, object);
 }
 
 void
@@ -189,7 +189,7 @@ tally_snapshot_publish(tally_broker_t *self)
 {
     json_t *broker = snapshot_broker(self);
     json_object_set_new(broker, "ticks", snapshot_ticks(self));
-    tally_feed_publish(self->feed, tally_bytes_of("broker"), broker);
+    tally_broadcast_publish(self->feed, tally_bytes_of("broker"), broker);
     for (size_t i = 0; i < tally_core_queue_count(self->core); i++) {
         const tally_queue_row_t *row = tally_core_queue_at(self->core, i);
         publish_named(self, "queue", row->name, tally_snapshot_queue(self, row));

@@ -84,7 +84,7 @@ open_sockets(tally_broker_t *self)
     }
     self->front = bind_socket(ZMQ_ROUTER, options->front, &self->front_endpoint);
     self->sink = bind_socket(ZMQ_PULL, options->sink, &self->sink_endpoint);
-    self->feed = tally_feed_new(options->feed, self->epoch);
+    self->feed = tally_broadcast_new(options->feed, self->epoch);
     return self->front == NULL || self->sink == NULL || self->feed == NULL ? 73 : 0;
 }
 
@@ -95,7 +95,7 @@ close_broker(tally_broker_t *self)
     tally_reader_destroy(&self->reader);
     zsock_destroy(&self->front);
     zsock_destroy(&self->sink);
-    tally_feed_destroy(&self->feed);
+    tally_broadcast_destroy(&self->feed);
     tally_tick_store_destroy(&self->ticks);
     tally_recover_store_destroy(&self->recovery);
     tally_core_destroy(&self->core);
@@ -163,7 +163,7 @@ serve(tally_broker_t *self, int stop_fd)
     if (rc == 0) {
         self->reader = tally_reader_new(self->options.db);
         tally_log_info("ready  front=%s sink=%s feed=%s epoch=%llu", self->front_endpoint, self->sink_endpoint,
-                       tally_feed_endpoint(self->feed), (unsigned long long)self->epoch);
+                       tally_broadcast_endpoint(self->feed), (unsigned long long)self->epoch);
         rc = tally_broker_run(self, stop_fd);
     }
     close_broker(self);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-//  feed - see feed.h.
+//  broadcast - see broadcast.h.
 
-#include "broker/feed.h"
+#include "broker/broadcast.h"
 
 #include <assert.h>
 #include <czmq.h>
@@ -21,7 +21,7 @@ typedef struct {
     uint64_t sequence;
 } topic_t;
 
-struct tally_feed {
+struct tally_broadcast {
     zsock_t *out;
     char *endpoint;
     uint64_t epoch;
@@ -35,10 +35,10 @@ topic_is(const void *value, uint64_t group, tally_bytes_t bytes)
     return tally_bytes_equal(((const topic_t *)value)->name, bytes);
 }
 
-tally_feed_t *
-tally_feed_new(const char *endpoint, uint64_t epoch)
+tally_broadcast_t *
+tally_broadcast_new(const char *endpoint, uint64_t epoch)
 {
-    tally_feed_t *self = tally_alloc(sizeof *self);
+    tally_broadcast_t *self = tally_alloc(sizeof *self);
     self->epoch = epoch;
     uint64_t seed;
     randombytes_buf(&seed, sizeof seed);
@@ -50,7 +50,7 @@ tally_feed_new(const char *endpoint, uint64_t epoch)
     zsock_set_maxmsgsize(self->out, TALLY_TOPIC_BYTES_MAX + 1);     // a subscriber's frames: one byte and a topic
     if (zsock_bind(self->out, "%s", endpoint) == -1) {
         tally_log_error("could not bind %s: %s", endpoint, zmq_strerror(errno));
-        tally_feed_destroy(&self);
+        tally_broadcast_destroy(&self);
         return NULL;
     }
     self->endpoint = zsock_last_endpoint(self->out);
@@ -58,9 +58,9 @@ tally_feed_new(const char *endpoint, uint64_t epoch)
 }
 
 void
-tally_feed_destroy(tally_feed_t **self_p)
+tally_broadcast_destroy(tally_broadcast_t **self_p)
 {
-    tally_feed_t *self = *self_p;
+    tally_broadcast_t *self = *self_p;
     if (self == NULL) {
         return;
     }
@@ -77,14 +77,14 @@ tally_feed_destroy(tally_feed_t **self_p)
 }
 
 const char *
-tally_feed_endpoint(const tally_feed_t *self)
+tally_broadcast_endpoint(const tally_broadcast_t *self)
 {
     return self->endpoint;
 }
 
 //  The next number of the topic; 0 when there are too many topics to number.
 static uint64_t
-next_sequence(tally_feed_t *self, tally_bytes_t name)
+next_sequence(tally_broadcast_t *self, tally_bytes_t name)
 {
     topic_t *topic = tally_names_find(&self->topics, 0, name);
     if (topic == NULL) {
@@ -113,7 +113,7 @@ add_time(json_t *object)
 }
 
 void
-tally_feed_publish(tally_feed_t *self, tally_bytes_t topic, json_t *object)
+tally_broadcast_publish(tally_broadcast_t *self, tally_bytes_t topic, json_t *object)
 {
     assert(json_is_object(object));
     assert(topic.size <= TALLY_TOPIC_BYTES_MAX);
