@@ -17,22 +17,38 @@ const char *
 tally_code_name(int code)
 {
     switch (code) {
-    case TALLY_E_FRAME: return "FRAME";
-    case TALLY_E_VERSION: return "VERSION";
-    case TALLY_E_VERB: return "VERB";
-    case TALLY_E_STATE: return "STATE";
-    case TALLY_E_NAME: return "NAME";
-    case TALLY_E_LIMIT: return "LIMIT";
-    case TALLY_E_OPTION: return "OPTION";
-    case TALLY_E_UNKNOWN: return "UNKNOWN";
-    case TALLY_E_JSON: return "JSON";
-    case TALLY_E_SEQUENCE: return "SEQUENCE";
-    case TALLY_E_STALE: return "STALE";
-    case TALLY_E_REFUSED: return "REFUSED";
-    case TALLY_E_BUSY: return "BUSY";
-    case TALLY_E_AWAY: return "AWAY";
-    case TALLY_E_INTERNAL: return "INTERNAL";
-    default: return "?";
+    case TALLY_E_FRAME:
+        return "FRAME";
+    case TALLY_E_VERSION:
+        return "VERSION";
+    case TALLY_E_VERB:
+        return "VERB";
+    case TALLY_E_STATE:
+        return "STATE";
+    case TALLY_E_NAME:
+        return "NAME";
+    case TALLY_E_LIMIT:
+        return "LIMIT";
+    case TALLY_E_OPTION:
+        return "OPTION";
+    case TALLY_E_UNKNOWN:
+        return "UNKNOWN";
+    case TALLY_E_JSON:
+        return "JSON";
+    case TALLY_E_SEQUENCE:
+        return "SEQUENCE";
+    case TALLY_E_STALE:
+        return "STALE";
+    case TALLY_E_REFUSED:
+        return "REFUSED";
+    case TALLY_E_BUSY:
+        return "BUSY";
+    case TALLY_E_AWAY:
+        return "AWAY";
+    case TALLY_E_INTERNAL:
+        return "INTERNAL";
+    default:
+        return "?";
     }
 }
 
@@ -40,21 +56,36 @@ const char *
 tally_verb_name(int verb)
 {
     switch (verb) {
-    case TALLY_HELLO: return "HELLO";
-    case TALLY_SEND: return "SEND";
-    case TALLY_ADMIN: return "ADMIN";
-    case TALLY_GOODBYE: return "GOODBYE";
-    case TALLY_FETCH: return "FETCH";
-    case TALLY_RECORDS: return "RECORDS";
-    case TALLY_DELIVERY: return "DELIVERY";
-    case TALLY_NOTICE: return "NOTICE";
-    case TALLY_WELCOME: return "WELCOME";
-    case TALLY_CONFIRM: return "CONFIRM";
-    case TALLY_REPLY: return "REPLY";
-    case TALLY_RESULT: return "RESULT";
-    case TALLY_BODY: return "BODY";
-    case TALLY_ERROR: return "ERROR";
-    default: return "?";
+    case TALLY_HELLO:
+        return "HELLO";
+    case TALLY_SEND:
+        return "SEND";
+    case TALLY_ADMIN:
+        return "ADMIN";
+    case TALLY_GOODBYE:
+        return "GOODBYE";
+    case TALLY_FETCH:
+        return "FETCH";
+    case TALLY_RECORDS:
+        return "RECORDS";
+    case TALLY_DELIVERY:
+        return "DELIVERY";
+    case TALLY_NOTICE:
+        return "NOTICE";
+    case TALLY_WELCOME:
+        return "WELCOME";
+    case TALLY_CONFIRM:
+        return "CONFIRM";
+    case TALLY_REPLY:
+        return "REPLY";
+    case TALLY_RESULT:
+        return "RESULT";
+    case TALLY_BODY:
+        return "BODY";
+    case TALLY_ERROR:
+        return "ERROR";
+    default:
+        return "?";
     }
 }
 
@@ -122,7 +153,7 @@ tally_wire_put_str8(tally_wire_t *self, tally_bytes_t text)
     assert(text.size <= UINT8_MAX);
 
     uint8_t *at = claim(self, 1 + text.size);
-    *at = (uint8_t) text.size;
+    *at = (uint8_t)text.size;
     store_bytes(at + 1, text);
 }
 
@@ -132,7 +163,7 @@ tally_wire_put_str16(tally_wire_t *self, tally_bytes_t text)
     assert(text.size <= UINT16_MAX);
 
     uint8_t *at = claim(self, sizeof(uint16_t) + text.size);
-    store_u16(at, (uint16_t) text.size);
+    store_u16(at, (uint16_t)text.size);
     store_bytes(at + sizeof(uint16_t), text);
 }
 
@@ -142,7 +173,7 @@ tally_wire_put_body(tally_wire_t *self, tally_bytes_t body)
     assert(body.size <= UINT32_MAX);
 
     uint8_t *at = claim(self, sizeof(uint32_t) + body.size);
-    store_u32(at, (uint32_t) body.size);
+    store_u32(at, (uint32_t)body.size);
     store_bytes(at + sizeof(uint32_t), body);
 }
 
@@ -163,7 +194,7 @@ tally_wire_start(tally_wire_t *self, tally_verb_t verb, uint64_t request)
     at[0] = 'T';
     at[1] = 'Y';
     at[2] = TALLY_WIRE_VERSION;
-    at[3] = (uint8_t) verb;
+    at[3] = (uint8_t)verb;
     store_u64(at + 4, request);
 }
 
@@ -223,7 +254,7 @@ tally_cursor_body(tally_cursor_t *self)
 tally_bytes_t
 tally_cursor_rest(tally_cursor_t *self)
 {
-    return take_bytes(self, self->bad ? 0 : (size_t) (self->end - self->at));
+    return take_bytes(self, self->bad ? 0 : (size_t)(self->end - self->at));
 }
 
 tally_fault_t

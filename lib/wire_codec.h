@@ -92,7 +92,7 @@ claim(tally_wire_t *self, size_t count)
 static inline const uint8_t *
 take(tally_cursor_t *self, size_t count)
 {
-    if (self->bad || (size_t) (self->end - self->at) < count) {
+    if (self->bad || (size_t)(self->end - self->at) < count) {
         self->bad = true;
         self->at = self->end;
         return NULL;

@@ -8,12 +8,12 @@
 
 #include <assert.h>
 
-#define ITEM_OPTIONS                                                          \
-    (TALLY_HAS_KEY | TALLY_HAS_PRIORITY | TALLY_HAS_DELAY | TALLY_HAS_DEDUPE | \
-     TALLY_WANTS_RESULT | TALLY_AS_BLOB | TALLY_RELEASES)
+#define ITEM_OPTIONS                                                                               \
+    (TALLY_HAS_KEY | TALLY_HAS_PRIORITY | TALLY_HAS_DELAY | TALLY_HAS_DEDUPE | TALLY_WANTS_RESULT  \
+     | TALLY_AS_BLOB | TALLY_RELEASES)
 #define CONFIRM_REPEATED 0x01
-#define COUNT_AT TALLY_WIRE_HEAD_BYTES      // of a send: the first field of its body
-#define CODE_MIN 100                        // codes speak by their hundreds; below is none
+#define COUNT_AT TALLY_WIRE_HEAD_BYTES    // of a send: the first field of its body
+#define CODE_MIN 100                      // codes speak by their hundreds; below is none
 
 static tally_fault_t
 name_fault(uint16_t index)
@@ -107,8 +107,8 @@ tally_hello_read(tally_cursor_t cursor, tally_hello_t *hello)
         return cut_fault(TALLY_NO_INDEX);
     }
     //  Before anything else: the rest of another version's hello may not be what we take it for.
-    if (hello->version_min < 1 || hello->version_min > TALLY_WIRE_VERSION ||
-        hello->version_max < TALLY_WIRE_VERSION) {
+    if (hello->version_min < 1 || hello->version_min > TALLY_WIRE_VERSION
+        || hello->version_max < TALLY_WIRE_VERSION) {
         return make_fault(TALLY_E_VERSION, TALLY_NO_INDEX,
                           "no version in common; this peer speaks version 1 only");
     }
@@ -152,14 +152,14 @@ check_welcome(const tally_welcome_t *welcome)
                           "the welcome chose a version that was not offered; "
                           "this peer speaks version 1");
     }
-    if (welcome->body_inline_max == 0 || welcome->blob_max == 0 || welcome->frame_max == 0 ||
-        welcome->batch_max == 0 || welcome->send_window == 0 || welcome->beat_ms == 0 ||
-        welcome->beats_missed_max == 0) {
+    if (welcome->body_inline_max == 0 || welcome->blob_max == 0 || welcome->frame_max == 0
+        || welcome->batch_max == 0 || welcome->send_window == 0 || welcome->beat_ms == 0
+        || welcome->beats_missed_max == 0) {
         return make_fault(TALLY_E_OPTION, TALLY_NO_INDEX,
                           "a limit in the welcome is 0; each is at least 1");
     }
-    if (!endpoint_valid(welcome->feed) || !endpoint_valid(welcome->lane) ||
-        !endpoint_valid(welcome->sink)) {
+    if (!endpoint_valid(welcome->feed) || !endpoint_valid(welcome->lane)
+        || !endpoint_valid(welcome->sink)) {
         return make_fault(TALLY_E_NAME, TALLY_NO_INDEX,
                           "an endpoint in the welcome is not printable ASCII without spaces");
     }
@@ -200,7 +200,7 @@ tally_welcome_read(tally_cursor_t cursor, tally_welcome_t *welcome)
     *welcome = (tally_welcome_t){0};
     welcome->version = take_u8(&cursor);
     if (!cursor.bad && welcome->version != TALLY_WIRE_VERSION) {
-        return check_welcome(welcome);      // another version's welcome may go on differently
+        return check_welcome(welcome);    // another version's welcome may go on differently
     }
     welcome->broker_epoch = take_u64(&cursor);
     read_sender(&cursor, welcome->sender);
@@ -226,11 +226,11 @@ tally_fault_t
 tally_item_check(const tally_item_t *item)
 {
     unsigned options = item->options;
-    if ((options & ~(unsigned) ITEM_OPTIONS) != 0) {
+    if ((options & ~(unsigned)ITEM_OPTIONS) != 0) {
         return make_fault(TALLY_E_OPTION, TALLY_NO_INDEX, "an option bit is unknown; leave it 0");
     }
-    if ((options & TALLY_HAS_KEY) != 0 &&
-        (item->key.size < 1 || item->key.size > TALLY_KEY_BYTES_MAX)) {
+    if ((options & TALLY_HAS_KEY) != 0
+        && (item->key.size < 1 || item->key.size > TALLY_KEY_BYTES_MAX)) {
         return make_fault(TALLY_E_LIMIT, TALLY_NO_INDEX,
                           "the key is empty or too long; "
                           "give 1 to 200 bytes or leave its option out");
@@ -243,8 +243,8 @@ tally_item_check(const tally_item_t *item)
         return make_fault(TALLY_E_OPTION, TALLY_NO_INDEX,
                           "the delay is out of range; give at most 366 days in milliseconds");
     }
-    if ((options & TALLY_HAS_DEDUPE) != 0 &&
-        (item->dedupe.size < 1 || item->dedupe.size > TALLY_DEDUPE_BYTES_MAX)) {
+    if ((options & TALLY_HAS_DEDUPE) != 0
+        && (item->dedupe.size < 1 || item->dedupe.size > TALLY_DEDUPE_BYTES_MAX)) {
         return make_fault(TALLY_E_LIMIT, TALLY_NO_INDEX,
                           "the dedupe key is empty or too long; "
                           "give 1 to 200 bytes or leave its option out");
@@ -275,7 +275,7 @@ tally_send_start(tally_wire_t *wire, uint64_t sequence, tally_bytes_t queue, tal
 static uint8_t *
 store_str8(uint8_t *at, tally_bytes_t bytes)
 {
-    *at = (uint8_t) bytes.size;
+    *at = (uint8_t)bytes.size;
     return store_bytes(at + 1, bytes);
 }
 
@@ -283,7 +283,7 @@ void
 tally_send_add(tally_wire_t *wire, const tally_item_t *item)
 {
     assert(tally_item_check(item).code == 0);
-    uint16_t count = (uint16_t) (wire->data[COUNT_AT] << 8 | wire->data[COUNT_AT + 1]);
+    uint16_t count = (uint16_t)(wire->data[COUNT_AT] << 8 | wire->data[COUNT_AT + 1]);
     assert(count < TALLY_BATCH_MESSAGES_MAX);
 
     unsigned options = item->options;
@@ -309,10 +309,10 @@ tally_send_add(tally_wire_t *wire, const tally_item_t *item)
     if ((options & TALLY_HAS_DEDUPE) != 0) {
         at = store_str8(at, item->dedupe);
     }
-    store_u32(at, (uint32_t) item->body.size);
+    store_u32(at, (uint32_t)item->body.size);
     at = store_bytes(at + sizeof(uint32_t), item->body);
     assert(at == wire->data + wire->size);
-    store_u16(wire->data + COUNT_AT, (uint16_t) (count + 1));
+    store_u16(wire->data + COUNT_AT, (uint16_t)(count + 1));
 }
 
 //  Reads one item; whether the cursor went bad is the caller's to look at.
@@ -358,7 +358,7 @@ tally_send_read(tally_cursor_t cursor, tally_send_t *send)
         tally_item_t item;
         read_item(&cursor, &item);
         //  An unknown option is named before the cut that misreading its fields may look like.
-        if (cursor.bad && (item.options & ~(unsigned) ITEM_OPTIONS) == 0) {
+        if (cursor.bad && (item.options & ~(unsigned)ITEM_OPTIONS) == 0) {
             return cut_fault(i);
         }
         tally_fault_t fault = tally_item_check(&item);
@@ -409,7 +409,7 @@ tally_confirm_read(tally_cursor_t cursor, tally_confirm_t *confirm)
     confirm->duplicates = take_u16(&cursor);
     confirm->ids = tally_cursor_of(
         take_bytes(&cursor, confirm->repeated ? 0 : confirm->count * sizeof(uint64_t)));
-    if ((flags & ~(unsigned) CONFIRM_REPEATED) != 0) {
+    if ((flags & ~(unsigned)CONFIRM_REPEATED) != 0) {
         return make_fault(TALLY_E_OPTION, TALLY_NO_INDEX,
                           "a flag bit of the confirm is unknown; leave it 0");
     }
@@ -417,8 +417,8 @@ tally_confirm_read(tally_cursor_t cursor, tally_confirm_t *confirm)
     if (fault.code != 0) {
         return fault;
     }
-    if (confirm->count < 1 || confirm->count > TALLY_BATCH_MESSAGES_MAX ||
-        confirm->duplicates > confirm->count) {
+    if (confirm->count < 1 || confirm->count > TALLY_BATCH_MESSAGES_MAX
+        || confirm->duplicates > confirm->count) {
         return make_fault(TALLY_E_LIMIT, TALLY_NO_INDEX,
                           "the confirm counts no message, too many, or more duplicates than "
                           "messages");

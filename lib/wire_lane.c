@@ -8,13 +8,13 @@
 #include <assert.h>
 
 #define DELIVERED_OPTIONS (TALLY_HAS_KEY | TALLY_WANTS_RESULT | TALLY_AS_BLOB)
-#define COUNT_AT (TALLY_WIRE_HEAD_BYTES + 20)   // of a delivery: behind lease, epoch, visible_ms
+#define COUNT_AT (TALLY_WIRE_HEAD_BYTES + 20)    // of a delivery: behind lease, epoch, visible_ms
 
 static tally_fault_t
 check_delivered(const tally_delivered_t *item)
 {
     unsigned options = item->options;
-    if ((options & ~(unsigned) DELIVERED_OPTIONS) != 0) {
+    if ((options & ~(unsigned)DELIVERED_OPTIONS) != 0) {
         return make_fault(TALLY_E_OPTION, TALLY_NO_INDEX,
                           "an option bit of a delivered message is unknown; leave it 0");
     }
@@ -55,7 +55,7 @@ void
 tally_delivery_add(tally_wire_t *wire, const tally_delivered_t *item)
 {
     assert(check_delivered(item).code == 0);
-    uint16_t count = (uint16_t) (wire->data[COUNT_AT] << 8 | wire->data[COUNT_AT + 1]);
+    uint16_t count = (uint16_t)(wire->data[COUNT_AT] << 8 | wire->data[COUNT_AT + 1]);
     assert(count < TALLY_BATCH_MESSAGES_MAX);
 
     bool has_key = (item->options & TALLY_HAS_KEY) != 0;
@@ -70,13 +70,13 @@ tally_delivery_add(tally_wire_t *wire, const tally_delivered_t *item)
     store_u16(at + 13, item->crashes);
     at += 15;
     if (has_key) {
-        *at = (uint8_t) item->key.size;
+        *at = (uint8_t)item->key.size;
         at = store_bytes(at + 1, item->key);
     }
-    store_u32(at, (uint32_t) item->body.size);
+    store_u32(at, (uint32_t)item->body.size);
     at = store_bytes(at + sizeof(uint32_t), item->body);
     assert(at == wire->data + wire->size);
-    store_u16(wire->data + COUNT_AT, (uint16_t) (count + 1));
+    store_u16(wire->data + COUNT_AT, (uint16_t)(count + 1));
 }
 
 static void
@@ -118,7 +118,7 @@ tally_delivery_read(tally_cursor_t cursor, tally_delivery_t *delivery)
     for (uint16_t i = 0; i < delivery->count; i++) {
         tally_delivered_t item;
         read_delivered(&cursor, &item);
-        if (cursor.bad && (item.options & ~(unsigned) DELIVERED_OPTIONS) == 0) {
+        if (cursor.bad && (item.options & ~(unsigned)DELIVERED_OPTIONS) == 0) {
             return cut_fault(i);
         }
         tally_fault_t fault = check_delivered(&item);

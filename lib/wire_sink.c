@@ -10,13 +10,13 @@
 #include <assert.h>
 
 #define RETURN_FLAGS (TALLY_RETURN_FAILED | TALLY_RETURN_DELAY)
-#define COUNT_AT (TALLY_WIRE_HEAD_BYTES + 8)        // behind the worker's number
+#define COUNT_AT (TALLY_WIRE_HEAD_BYTES + 8)    // behind the worker's number
 
 //  Which fields follow the kind, in this order.
 typedef enum {
     FIELD_LEASE = 0x01,
     FIELD_IDS = 0x02,
-    FIELD_FLAGS = 0x04,         // and delay_ms when TALLY_RETURN_DELAY is among them
+    FIELD_FLAGS = 0x04,    // and delay_ms when TALLY_RETURN_DELAY is among them
     FIELD_DELAY = 0x08,
     FIELD_OUTSTANDING = 0x10,
     FIELD_TOPIC = 0x20,
@@ -44,8 +44,8 @@ fields_of(unsigned kind)
 static bool
 has_delay(const tally_record_t *record, unsigned fields)
 {
-    return (fields & FIELD_DELAY) != 0 ||
-           ((fields & FIELD_FLAGS) != 0 && (record->flags & TALLY_RETURN_DELAY) != 0);
+    return (fields & FIELD_DELAY) != 0
+           || ((fields & FIELD_FLAGS) != 0 && (record->flags & TALLY_RETURN_DELAY) != 0);
 }
 
 //  UTF-8 without control characters; subscribers match on its bytes and people read it.
@@ -102,12 +102,12 @@ check_record(const tally_record_t *record)
         return make_fault(TALLY_E_LIMIT, TALLY_NO_INDEX,
                           "a result is of one message; give each its own record");
     }
-    if ((fields & FIELD_FLAGS) != 0 && (record->flags & ~(unsigned) RETURN_FLAGS) != 0) {
+    if ((fields & FIELD_FLAGS) != 0 && (record->flags & ~(unsigned)RETURN_FLAGS) != 0) {
         return make_fault(TALLY_E_OPTION, TALLY_NO_INDEX,
                           "a flag bit of a return is unknown; leave it 0");
     }
-    if ((fields & FIELD_DELAY) != 0 &&
-        (record->delay_ms < 1 || record->delay_ms > TALLY_VISIBILITY_MS_MAX)) {
+    if ((fields & FIELD_DELAY) != 0
+        && (record->delay_ms < 1 || record->delay_ms > TALLY_VISIBILITY_MS_MAX)) {
         return make_fault(TALLY_E_OPTION, TALLY_NO_INDEX,
                           "an extension is out of range; give 1 ms to 12 hours");
     }
@@ -139,7 +139,7 @@ tally_records_add(tally_wire_t *wire, const tally_record_t *record, const uint64
 {
     assert(check_record(record).code == 0);
     assert(ids != NULL || record->count == 0);
-    uint16_t count = (uint16_t) (wire->data[COUNT_AT] << 8 | wire->data[COUNT_AT + 1]);
+    uint16_t count = (uint16_t)(wire->data[COUNT_AT] << 8 | wire->data[COUNT_AT + 1]);
     assert(count < TALLY_RECORDS_MAX);
     unsigned fields = fields_of(record->kind);
     assert((fields & FIELD_IDS) != 0 || record->count == 0);
@@ -170,7 +170,7 @@ tally_records_add(tally_wire_t *wire, const tally_record_t *record, const uint64
         tally_wire_put_body(wire, record->body);
     }
     assert(wire->size <= TALLY_FRAME_BYTES_MAX);
-    store_u16(wire->data + COUNT_AT, (uint16_t) (count + 1));
+    store_u16(wire->data + COUNT_AT, (uint16_t)(count + 1));
 }
 
 //  Reads one record.  Returns what is wrong with its text; whether the cursor went bad and whether
@@ -227,7 +227,7 @@ tally_records_read(tally_cursor_t cursor, tally_records_t *records)
         tally_record_t record;
         tally_fault_t fault = read_record(&cursor, &record);
         //  An unknown flag is named before whatever misreading the fields behind it looks like.
-        bool understood = (record.flags & ~(unsigned) RETURN_FLAGS) == 0;
+        bool understood = (record.flags & ~(unsigned)RETURN_FLAGS) == 0;
         if (cursor.bad && understood) {
             return cut_fault(i);
         }

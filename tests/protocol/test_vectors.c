@@ -6,7 +6,7 @@
 
 #include "tests/protocol/vector_frames.h"
 
-#define CUT_BYTES_MAX (1024 * 1024)     // larger frames are not cut at each byte
+#define CUT_BYTES_MAX (1024 * 1024)    // larger frames are not cut at each byte
 #define DAMAGES_PER_VECTOR 500
 
 //  ---- bytes and fields -------------------------------------------------------------------------
@@ -89,8 +89,8 @@ every_bad_vector_is_refused_with_its_code_and_index(void **state)
         }
         const json_t *error = json_object_get(vector->json, "error");
         const json_t *index = json_object_get(error, "index");
-        int wanted = json_is_null(index) ? TALLY_NO_INDEX : (int) json_integer_value(index);
-        if (fault.code != (int) int_field(error, "code") || fault.index != wanted) {
+        int wanted = json_is_null(index) ? TALLY_NO_INDEX : (int)json_integer_value(index);
+        if (fault.code != (int)int_field(error, "code") || fault.index != wanted) {
             fail_msg("%s: refused with %d %s at %u: %s", vector->name, fault.code,
                      tally_code_name(fault.code), fault.index, fault.text);
         }
@@ -152,8 +152,8 @@ every_frame_with_a_byte_more_is_refused(void **state)
     }
 }
 
-//  Changes a few bytes of each frame, the same ones in every run.  Whatever a decoder makes of them, it
-//  must stay inside (the sanitizers see to that) and be able to read what it took.
+//  Changes a few bytes of each frame, the same ones in every run.  Whatever a decoder makes of it,
+//  it must stay inside (the sanitizers see to that) and be able to read what it took.
 static void
 damaged_frames_are_read_safely(void **state)
 {
@@ -174,9 +174,9 @@ damaged_frames_are_read_safely(void **state)
             memcpy(block, frame.data, frame.size);
             for (int n = 0; n <= damage % 4; n++) {
                 random = random * 6364136223846793005u + 1442695040888963407u;
-                block[(random >> 33) % frame.size] = (uint8_t) (random >> 20);
+                block[(random >> 33) % frame.size] = (uint8_t)(random >> 20);
             }
-            block[3] = ((const uint8_t *) frame.data)[3];
+            block[3] = ((const uint8_t *)frame.data)[3];
             tally_fault_t fault;
             json_t *decoded = decode_frame((tally_bytes_t){block, frame.size}, &fault);
             assert_true((decoded != NULL) == (fault.code == 0));
@@ -193,7 +193,9 @@ frame_has_record(const vector_t *vector, json_int_t kind)
 {
     size_t i;
     json_t *record;
-    json_array_foreach(json_object_get(json_object_get(vector->json, "fields"), "records"), i, record) {
+    const json_t *fields = json_object_get(vector->json, "fields");
+    json_array_foreach(json_object_get(fields, "records"), i, record)
+    {
         if (json_integer_value(json_object_get(record, "kind")) == kind) {
             return true;
         }
@@ -261,7 +263,7 @@ append_dump_line(tally_wire_t *to, const char *line)
     assert_int_equal(offset, to->size);
     line += used;
     while (sscanf(line, "%2x%n", &byte, &used) == 1 && used == 2) {
-        tally_wire_put_u8(to, (uint8_t) byte);
+        tally_wire_put_u8(to, (uint8_t)byte);
         line += 2;
         if (line[0] != ' ' || line[1] == ' ') {
             break;
@@ -283,7 +285,7 @@ compare_example(const fixture_t *f, const char *name)
     }
 }
 
-//  In the page an example is "# NAME" and its dump, up to the next empty line or the end of the block.
+//  In the page an example is "# NAME" and its dump, up to the next empty line or the block's end.
 static void
 examples_in_the_page_are_vectors(void **state)
 {

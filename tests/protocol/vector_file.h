@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //  vector_file - the files of schemas/vectors, read; and JSON to and from the codec's fields.
 //
-//  A header of statics, since a test is one file: test_vectors.c includes it and nobody else.  A file that is
-//  not what schemas/vectors/README.md says fails the test that reads it.
+//  A header of statics, since a test is one file: test_vectors.c alone includes it.  A file
+//  that is not what schemas/vectors/README.md says fails the test that reads it.
 
 #ifndef TALLY_VECTOR_FILE_H
 #define TALLY_VECTOR_FILE_H
@@ -20,16 +20,16 @@
 
 typedef struct {
     char name[128];
-    json_t *json;           // byte fields as one hex text each
+    json_t *json;    // byte fields as one hex text each
     tally_wire_t frame;
 } vector_t;
 
 typedef struct {
     vector_t *vectors;
     size_t count;
-    tally_wire_t wire;      // what we encode
-    FILE *file;             // a page being read
-    tally_wire_t bytes[8];  // byte fields of one message, expanded
+    tally_wire_t wire;        // what we encode
+    FILE *file;               // a page being read
+    tally_wire_t bytes[8];    // byte fields of one message, expanded
     size_t bytes_used;
 } fixture_t;
 
@@ -42,7 +42,7 @@ hex_digit(char digit)
     const char *at = strchr(digits, digit);
     assert_non_null(at);
     assert_int_not_equal(digit, 0);
-    return (unsigned) (at - digits);
+    return (unsigned)(at - digits);
 }
 
 static void
@@ -50,7 +50,7 @@ append_hex(tally_wire_t *to, const char *hex)
 {
     assert_int_equal(strlen(hex) % 2, 0);
     for (; *hex != 0; hex += 2) {
-        tally_wire_put_u8(to, (uint8_t) (hex_digit(hex[0]) << 4 | hex_digit(hex[1])));
+        tally_wire_put_u8(to, (uint8_t)(hex_digit(hex[0]) << 4 | hex_digit(hex[1])));
     }
 }
 
@@ -65,7 +65,8 @@ append_bytes(tally_wire_t *to, const json_t *value)
     assert_true(json_is_array(value));
     size_t i;
     json_t *part;
-    json_array_foreach(value, i, part) {
+    json_array_foreach(value, i, part)
+    {
         if (json_is_string(part)) {
             append_hex(to, json_string_value(part));
             continue;
@@ -102,11 +103,14 @@ join_byte_fields(json_t *json)
     json_t *value;
     void *next;
     size_t i;
-    json_array_foreach(json, i, value) {
+    json_array_foreach(json, i, value)
+    {
         join_byte_fields(value);
     }
-    json_object_foreach_safe(json, next, key, value) {
-        bool is_bytes = strcmp(key, "body") == 0 || strcmp(key, "key") == 0 || strcmp(key, "dedupe") == 0;
+    json_object_foreach_safe(json, next, key, value)
+    {
+        bool is_bytes = strcmp(key, "body") == 0 || strcmp(key, "key") == 0
+                        || strcmp(key, "dedupe") == 0;
         if (is_bytes && json_is_array(value)) {
             tally_wire_t bytes = {0};
             append_bytes(&bytes, value);
@@ -139,7 +143,8 @@ load_vector(vector_t *vector, const char *directory, const char *file)
     char path[1024];
     json_error_t error;
     assert_in_range(snprintf(path, sizeof path, "%s/%s", directory, file), 1, sizeof path - 1);
-    assert_in_range(snprintf(vector->name, sizeof vector->name, "%s", file), 6, sizeof vector->name - 1);
+    int size = snprintf(vector->name, sizeof vector->name, "%s", file);
+    assert_in_range(size, 6, sizeof vector->name - 1);
     *strrchr(vector->name, '.') = 0;
     vector->json = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
     if (vector->json == NULL) {
@@ -161,9 +166,9 @@ load_vectors(void **state)
 
     fixture_t *f = calloc(1, sizeof *f);
     assert_non_null(f);
-    f->vectors = calloc((size_t) count, sizeof *f->vectors);
+    f->vectors = calloc((size_t)count, sizeof *f->vectors);
     assert_non_null(f->vectors);
-    f->count = (size_t) count;
+    f->count = (size_t)count;
     for (size_t i = 0; i < f->count; i++) {
         load_vector(&f->vectors[i], directory, entries[i]->d_name);
         free(entries[i]);
@@ -273,7 +278,7 @@ static json_t *
 u64_json(uint64_t value)
 {
     char text[24];
-    snprintf(text, sizeof text, "%llu", (unsigned long long) value);
+    snprintf(text, sizeof text, "%llu", (unsigned long long)value);
     return json_string(text);
 }
 
@@ -294,7 +299,8 @@ ids_field(const json_t *json, uint64_t ids[TALLY_BATCH_MESSAGES_MAX])
 {
     size_t i;
     json_t *id;
-    json_array_foreach(json_object_get(json, "ids"), i, id) {
+    json_array_foreach(json_object_get(json, "ids"), i, id)
+    {
         assert_in_range(i, 0, TALLY_BATCH_MESSAGES_MAX - 1);
         ids[i] = strtoull(json_string_value(id), NULL, 10);
     }

@@ -15,16 +15,16 @@ static void
 encode_hello(fixture_t *f, uint64_t request, const json_t *fields)
 {
     tally_hello_t hello = {
-        .role = (uint8_t) int_field(fields, "role"),
-        .version_min = (uint8_t) int_field(fields, "version_min"),
-        .version_max = (uint8_t) int_field(fields, "version_max"),
+        .role = (uint8_t)int_field(fields, "role"),
+        .version_min = (uint8_t)int_field(fields, "version_min"),
+        .version_max = (uint8_t)int_field(fields, "version_max"),
         .name = text_field(fields, "name"),
     };
     sender_field(f, fields, hello.sender);
     if (hello.role == TALLY_ROLE_WORKER) {
         const json_t *queues = json_object_get(fields, "queues");
-        hello.credit = (uint16_t) int_field(fields, "credit");
-        hello.queue_count = (uint8_t) json_array_size(queues);
+        hello.credit = (uint16_t)int_field(fields, "credit");
+        hello.queue_count = (uint8_t)json_array_size(queues);
         assert_in_range(hello.queue_count, 1, TALLY_WORKER_QUEUES_MAX);
         for (size_t i = 0; i < hello.queue_count; i++) {
             hello.queues[i] = tally_bytes_of(json_string_value(json_array_get(queues, i)));
@@ -37,16 +37,16 @@ static void
 encode_welcome(fixture_t *f, uint64_t request, const json_t *fields)
 {
     tally_welcome_t welcome = {
-        .version = (uint8_t) int_field(fields, "version"),
+        .version = (uint8_t)int_field(fields, "version"),
         .broker_epoch = u64_field(fields, "broker_epoch"),
         .last_sequence = u64_field(fields, "last_sequence"),
-        .body_inline_max = (uint32_t) int_field(fields, "body_inline_max"),
-        .blob_max = (uint32_t) int_field(fields, "blob_max"),
-        .frame_max = (uint32_t) int_field(fields, "frame_max"),
-        .batch_max = (uint16_t) int_field(fields, "batch_max"),
-        .send_window = (uint16_t) int_field(fields, "send_window"),
-        .beat_ms = (uint16_t) int_field(fields, "beat_ms"),
-        .beats_missed_max = (uint16_t) int_field(fields, "beats_missed_max"),
+        .body_inline_max = (uint32_t)int_field(fields, "body_inline_max"),
+        .blob_max = (uint32_t)int_field(fields, "blob_max"),
+        .frame_max = (uint32_t)int_field(fields, "frame_max"),
+        .batch_max = (uint16_t)int_field(fields, "batch_max"),
+        .send_window = (uint16_t)int_field(fields, "send_window"),
+        .beat_ms = (uint16_t)int_field(fields, "beat_ms"),
+        .beats_missed_max = (uint16_t)int_field(fields, "beats_missed_max"),
         .feed = text_field(fields, "feed"),
         .worker = u64_field(fields, "worker"),
         .lane = text_field(fields, "lane"),
@@ -62,16 +62,17 @@ encode_send(fixture_t *f, uint64_t request, const json_t *fields)
     size_t i;
     json_t *message;
     tally_send_start(&f->wire, request, text_field(fields, "queue"), text_field(fields, "tenant"));
-    json_array_foreach(json_object_get(fields, "messages"), i, message) {
+    json_array_foreach(json_object_get(fields, "messages"), i, message)
+    {
         f->bytes_used = 0;
         tally_item_t item = {
-            .options = (uint8_t) int_field(message, "options"),
+            .options = (uint8_t)int_field(message, "options"),
             .key = bytes_field(f, message, "key"),
             .dedupe = bytes_field(f, message, "dedupe"),
             .body = bytes_field(f, message, "body"),
         };
         if ((item.options & TALLY_HAS_PRIORITY) != 0) {
-            item.priority = (uint8_t) int_field(message, "priority");
+            item.priority = (uint8_t)int_field(message, "priority");
         }
         if ((item.options & TALLY_HAS_DELAY) != 0) {
             item.delay_ms = u64_field(message, "delay_ms");
@@ -86,18 +87,18 @@ encode_confirm(fixture_t *f, uint64_t request, const json_t *fields)
 {
     uint64_t ids[TALLY_BATCH_MESSAGES_MAX];
     bool repeated = json_is_true(json_object_get(fields, "repeated"));
-    uint16_t count = (uint16_t) int_field(fields, "count");
+    uint16_t count = (uint16_t)int_field(fields, "count");
     assert_int_equal(ids_field(fields, ids), repeated ? 0 : count);
     tally_confirm_write(&f->wire, request, repeated ? NULL : ids, count,
-                        (uint16_t) int_field(fields, "duplicates"), repeated);
+                        (uint16_t)int_field(fields, "duplicates"), repeated);
 }
 
 static void
 encode_result(fixture_t *f, uint64_t request, const json_t *fields)
 {
     tally_result_t result = {
-        .index = (uint16_t) int_field(fields, "index"),
-        .outcome = (uint8_t) int_field(fields, "outcome"),
+        .index = (uint16_t)int_field(fields, "index"),
+        .outcome = (uint8_t)int_field(fields, "outcome"),
         .body = bytes_field(f, fields, "body"),
     };
     tally_result_write(&f->wire, request, &result);
@@ -108,9 +109,9 @@ encode_error(fixture_t *f, uint64_t request, const json_t *fields)
 {
     const json_t *index = json_object_get(fields, "index");
     tally_error_t error = {
-        .code = (uint16_t) int_field(fields, "code"),
-        .index = json_is_null(index) ? TALLY_NO_INDEX : (uint16_t) json_integer_value(index),
-        .retry_after_ms = (uint32_t) int_field(fields, "retry_after_ms"),
+        .code = (uint16_t)int_field(fields, "code"),
+        .index = json_is_null(index) ? TALLY_NO_INDEX : (uint16_t)json_integer_value(index),
+        .retry_after_ms = (uint32_t)int_field(fields, "retry_after_ms"),
         .text = text_field(fields, "text"),
     };
     tally_error_write(&f->wire, request, &error);
@@ -119,7 +120,10 @@ encode_error(fixture_t *f, uint64_t request, const json_t *fields)
 static void
 encode_fetch(fixture_t *f, uint64_t request, const json_t *fields)
 {
-    tally_fetch_t fetch = {.lease = u64_field(fields, "lease"), .message = u64_field(fields, "message")};
+    tally_fetch_t fetch = {
+        .lease = u64_field(fields, "lease"),
+        .message = u64_field(fields, "message"),
+    };
     tally_fetch_write(&f->wire, request, &fetch);
 }
 
@@ -130,21 +134,22 @@ encode_delivery(fixture_t *f, uint64_t request, const json_t *fields)
     tally_delivery_t delivery = {
         .lease = u64_field(fields, "lease"),
         .epoch = u64_field(fields, "epoch"),
-        .visible_ms = (uint32_t) int_field(fields, "visible_ms"),
+        .visible_ms = (uint32_t)int_field(fields, "visible_ms"),
         .queue = text_field(fields, "queue"),
         .tenant = text_field(fields, "tenant"),
     };
     size_t i;
     json_t *message;
     tally_delivery_start(&f->wire, &delivery);
-    json_array_foreach(json_object_get(fields, "messages"), i, message) {
+    json_array_foreach(json_object_get(fields, "messages"), i, message)
+    {
         f->bytes_used = 0;
         tally_delivered_t item = {
             .id = u64_field(message, "id"),
-            .options = (uint8_t) int_field(message, "options"),
-            .deliveries = (uint16_t) int_field(message, "deliveries"),
-            .failures = (uint16_t) int_field(message, "failures"),
-            .crashes = (uint16_t) int_field(message, "crashes"),
+            .options = (uint8_t)int_field(message, "options"),
+            .deliveries = (uint16_t)int_field(message, "deliveries"),
+            .failures = (uint16_t)int_field(message, "failures"),
+            .crashes = (uint16_t)int_field(message, "crashes"),
             .key = bytes_field(f, message, "key"),
             .body = bytes_field(f, message, "body"),
         };
@@ -157,7 +162,7 @@ encode_notice(fixture_t *f, uint64_t request, const json_t *fields)
 {
     assert_int_equal(request, 0);
     tally_notice_t notice = {
-        .kind = (uint8_t) int_field(fields, "kind"),
+        .kind = (uint8_t)int_field(fields, "kind"),
         .epoch = u64_field(fields, "epoch"),
         .queue = text_field(fields, "queue"),
         .tenant = text_field(fields, "tenant"),
@@ -173,14 +178,15 @@ encode_records(fixture_t *f, uint64_t request, const json_t *fields)
     size_t i;
     json_t *json;
     tally_records_start(&f->wire, u64_field(fields, "worker"));
-    json_array_foreach(json_object_get(fields, "records"), i, json) {
+    json_array_foreach(json_object_get(fields, "records"), i, json)
+    {
         f->bytes_used = 0;
         tally_record_t record = {
-            .kind = (uint8_t) int_field(json, "kind"),
-            .flags = (uint8_t) json_integer_value(json_object_get(json, "flags")),
-            .delay_ms = (uint32_t) json_integer_value(json_object_get(json, "delay_ms")),
-            .outstanding = (uint32_t) json_integer_value(json_object_get(json, "outstanding")),
-            .count = (uint16_t) ids_field(json, ids),
+            .kind = (uint8_t)int_field(json, "kind"),
+            .flags = (uint8_t)json_integer_value(json_object_get(json, "flags")),
+            .delay_ms = (uint32_t)json_integer_value(json_object_get(json, "delay_ms")),
+            .outstanding = (uint32_t)json_integer_value(json_object_get(json, "outstanding")),
+            .count = (uint16_t)ids_field(json, ids),
             .body = bytes_field(f, json, "body"),
         };
         if (json_object_get(json, "lease") != NULL) {
@@ -199,7 +205,8 @@ encode_plain(fixture_t *f, tally_verb_t verb, uint64_t request, const json_t *fi
 {
     bool is_json = verb == TALLY_ADMIN || verb == TALLY_REPLY;
     tally_wire_start(&f->wire, verb, request);
-    tally_wire_put_raw(&f->wire, is_json ? text_field(fields, "json") : bytes_field(f, fields, "body"));
+    tally_wire_put_raw(&f->wire,
+                       is_json ? text_field(fields, "json") : bytes_field(f, fields, "body"));
 }
 
 //  ---- decoding: NULL and *fault, or the fields -------------------------------------------------
@@ -236,8 +243,8 @@ decode_welcome(tally_cursor_t cursor, tally_fault_t *fault)
         return NULL;
     }
     json_t *json = json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "version", welcome.version,
-                             "body_inline_max", (int) welcome.body_inline_max, "blob_max",
-                             (int) welcome.blob_max, "frame_max", (int) welcome.frame_max,
+                             "body_inline_max", (int)welcome.body_inline_max, "blob_max",
+                             (int)welcome.blob_max, "frame_max", (int)welcome.frame_max,
                              "batch_max", welcome.batch_max, "send_window", welcome.send_window,
                              "beat_ms", welcome.beat_ms, "beats_missed_max",
                              welcome.beats_missed_max);
@@ -264,7 +271,8 @@ decode_send(tally_cursor_t cursor, tally_fault_t *fault)
     for (size_t i = 0; i < send.count; i++) {
         tally_item_t item;
         tally_item_read(&send.items, &item);
-        json_t *json = json_pack("{s:i, s:o}", "options", item.options, "body", hex_json(item.body));
+        json_t *json = json_pack("{s:i, s:o}", "options", item.options, "body",
+                                 hex_json(item.body));
         if ((item.options & TALLY_HAS_KEY) != 0) {
             json_object_set_new(json, "key", hex_json(item.key));
         }
@@ -294,7 +302,7 @@ decode_confirm(tally_cursor_t cursor, tally_fault_t *fault)
     if (fault->code != 0) {
         return NULL;
     }
-    return json_pack("{s:b, s:i, s:i, s:o}", "repeated", (int) confirm.repeated, "count",
+    return json_pack("{s:b, s:i, s:i, s:o}", "repeated", (int)confirm.repeated, "count",
                      confirm.count, "duplicates", confirm.duplicates, "ids",
                      ids_json(confirm.ids, confirm.repeated ? 0 : confirm.count));
 }
@@ -319,7 +327,7 @@ decode_error(tally_cursor_t cursor, tally_fault_t *fault)
     }
     json_t *index = error.index == TALLY_NO_INDEX ? json_null() : json_integer(error.index);
     return json_pack("{s:i, s:o, s:I, s:o}", "code", error.code, "index", index, "retry_after_ms",
-                     (json_int_t) error.retry_after_ms, "text", text_json(error.text));
+                     (json_int_t)error.retry_after_ms, "text", text_json(error.text));
 }
 
 static json_t *
@@ -355,7 +363,7 @@ decode_delivery(tally_cursor_t cursor, tally_fault_t *fault)
     }
     assert_ptr_equal(delivery.items.at, delivery.items.end);
     return json_pack("{s:o, s:o, s:I, s:o, s:o, s:o}", "lease", u64_json(delivery.lease), "epoch",
-                     u64_json(delivery.epoch), "visible_ms", (json_int_t) delivery.visible_ms,
+                     u64_json(delivery.epoch), "visible_ms", (json_int_t)delivery.visible_ms,
                      "queue", text_json(delivery.queue), "tenant", text_json(delivery.tenant),
                      "messages", messages);
 }
@@ -391,8 +399,8 @@ record_json(const tally_record_t *record)
     if (record->kind == TALLY_RECORD_BEAT) {
         json_object_set_new(json, "outstanding", json_integer(record->outstanding));
     }
-    if (record->kind == TALLY_RECORD_RETURN || record->kind == TALLY_RECORD_BURY ||
-        record->kind == TALLY_RECORD_PUBLISH) {
+    if (record->kind == TALLY_RECORD_RETURN || record->kind == TALLY_RECORD_BURY
+        || record->kind == TALLY_RECORD_PUBLISH) {
         json_object_set_new(json, "text", text_json(record->text));
     }
     if (record->kind == TALLY_RECORD_RESULT || record->kind == TALLY_RECORD_PUBLISH) {
@@ -432,7 +440,7 @@ decode_plain(tally_verb_t verb, tally_cursor_t cursor)
 
 typedef struct {
     tally_verb_t verb;
-    void (*encode)(fixture_t *f, uint64_t request, const json_t *fields);      // NULL: plain
+    void (*encode)(fixture_t *f, uint64_t request, const json_t *fields);    // NULL: plain
     json_t *(*decode)(tally_cursor_t cursor, tally_fault_t *fault);
 } frame_kind_t;
 
@@ -457,7 +465,7 @@ static const frame_kind_t *
 frame_kind_of(int verb)
 {
     for (size_t i = 0; i < sizeof frame_kinds / sizeof *frame_kinds; i++) {
-        if ((int) frame_kinds[i].verb == verb) {
+        if ((int)frame_kinds[i].verb == verb) {
             return &frame_kinds[i];
         }
     }
@@ -479,8 +487,8 @@ decode_frame(tally_bytes_t frame, tally_fault_t *fault)
         *fault = (tally_fault_t){TALLY_E_VERB, TALLY_NO_INDEX, "the verb is unknown here"};
         return NULL;
     }
-    json_t *fields =
-        kind->decode == NULL ? decode_plain(kind->verb, cursor) : kind->decode(cursor, fault);
+    json_t *fields = kind->decode == NULL ? decode_plain(kind->verb, cursor)
+                                          : kind->decode(cursor, fault);
     if (fields == NULL) {
         return NULL;
     }
