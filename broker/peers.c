@@ -9,6 +9,7 @@
 
 #include "broker/broker.h"
 #include "lib/alloc.h"
+#include "lib/json.h"
 #include "lib/log.h"
 
 #define CONNECT_MS 5000         // from the welcome until its lane must be connected
@@ -241,9 +242,7 @@ may_publish(tally_bytes_t topic)
 static void
 publish_record(tally_broker_t *self, const tally_record_t *record)
 {
-    json_t *object = may_publish(record->text)
-                         ? json_loadb(record->body.data, record->body.size, 0, NULL)
-                         : NULL;
+    json_t *object = may_publish(record->text) ? tally_json_parse(record->body, NULL) : NULL;
     if (!json_is_object(object)) {
         json_decref(object);
         self->counters.frames_refused++;

@@ -242,6 +242,9 @@ begin
     end if;
     ids := coalesce(messages, held.messages);
     if results is not null then
+        if exists (select from unnest(results) r (body) where octet_length(r.body) > 16711680) then
+            raise exception using errcode = 'TY004', message = 'a result is larger than 16711680 bytes';
+        end if;
         insert into tally.result (sender, sequence, item, tenant, outcome, body, until)
         select m.sender, m.sequence, m.item, m.tenant, 1, coalesce(r.body, ''),
                clock_timestamp() + make_interval(secs => q.result_kept_ms / 1000.0)
