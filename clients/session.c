@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: MIT
+//  session - see session.h.
+
+#include "clients/session.h"
+
+#include "lib/alloc.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+//  Requests that are not sends are numbered from here, above all sequences.
+#define REQUEST_BASE ((uint64_t) 1 << 63)
+#define SILENCE_MS_DEFAULT 1000
+#define SILENCE_DOUBLINGS_MAX 3
+//  Frames wait in the socket only while libzmq connects; all that can be outstanding, and its repetition.
+#define SEND_HWM (4 * (TALLY_SEND_WINDOW + 4096))
+#define FRAME_SLACK_BYTES (64 * 1024)
+
+struct tally_session {
+    void *context;                      // owned, as is the socket
+    void *socket;                       // NULL when closed
+    char *endpoints;                    // cut into strings at the commas
+    const char **list;                  // of them
+    size_t count;
+    size_t current;
+    tally_session_state_t state;
+    bool probing;
+    bool was_ready;                     // ever
+    uint64_t requests;
+    uint64_t hello_request;             // the last hello's
+    int64_t greet_at_ms;                // 0: the hello is out
+    int64_t quiet_since_ms;
+    unsigned silence_ms;
+    unsigned fruitless;                 // connections given up since something was heard
+    unsigned reconnects;
+    uint8_t sender[TALLY_SENDER_BYTES];
+    char name[TALLY_NAME_BYTES_MAX + 1];
+    char feed[TALLY_ENDPOINT_BYTES_MAX + 1];
+    tally_welcome_t terms;
+    tally_wire_t wire;
+};
+
+static void
+choose_sender(uint8_t sender[TALLY_SENDER_BYTES])
+{
+    ssize_t got = getrandom(sender, TALLY_SENDER_BYTES, 0);
+    assert(got == TALLY_SENDER_BYTES);      // so small a read is never cut short
+}
+
+static void
+split_endpoints(tally_session_t *self)
+{
+    size_t commas = 0;
+    for (const char *at = self->endpoints; *at != '\0'; at++) {
+        commas += *at == ',' ? 1 : 0;
+    }
+    self->list = tally_alloc_array(commas + 1, sizeof *self->list);
+    char *rest = self->endpoints;
+    for (char *one; (one = strsep(&rest, ",")) != NULL;) {
+        one += strspn(one, " ");
+        one[strcspn(one, " ")] = '\0';
+        if (*one != '\0') {
+            self->list[self->count++] = one;
+        }
+    }
+    if (self->count == 0) {
+        self->list[self->count++] = "";     // open says that it is not an endpoint
+    }
+}
+
+tally_session_t *
+tally_session_new(const char *endpoints)
+{
+    void *context = zmq_ctx_new();
+    if (context == NULL) {
+        return NULL;
+    }
+    tally_session_t *self = tally_alloc(sizeof *self);
+    self->context = context;
+    self->endpoints = tally_strdup(endpoints);
+    split_endpoints(self);
+    self->silence_ms = SILENCE_MS_DEFAULT;
+    self->requests = REQUEST_BASE;
+    tally_session_set_name(self, tally_bytes_of("client"));
+    choose_sender(self->sender);
+    return self;
+}
+
+static void
+close_socket(tally_session_t *self)
+{
+    if (self->socket != NULL) {
+        zmq_close(self->socket);
+        self->socket = NULL;
+    }
+    self->state = TALLY_SESSION_CLOSED;
+    self->probing = false;
+    self->greet_at_ms = 0;
+}
+
+void
+tally_session_destroy(tally_session_t **self_p)
+{
+    assert(self_p != NULL);
+    tally_session_t *self = *self_p;
+    if (self == NULL) {
+        return;
+    }
+    close_socket(self);
+    while (zmq_ctx_term(self->context) == -1 && errno == EINTR) {
+    }
+    tally_wire_free(&self->wire);
+    free(self->list);
+    free(self->endpoints);
+    free(self);
+    *self_p = NULL;
+}
+
+void
+tally_session_set_name(tally_session_t *self, tally_bytes_t name)
+{
+    assert(tally_name_valid(name));
+    memcpy(self->name, name.data, name.size);
+    self->name[name.size] = '\0';
+}
+
+void
+tally_session_set_sender(tally_session_t *self, const uint8_t sender[TALLY_SENDER_BYTES])
+{
+    memcpy(self->sender, sender, TALLY_SENDER_BYTES);
+}
+
+void
+tally_session_set_silence(tally_session_t *self, unsigned silence_ms)
+{
+    assert(silence_ms > 0);
+    self->silence_ms = silence_ms;
+}
+
+//  ---- the connection -----------------------------------------------------------------------------
+
+static void
+say_hello(tally_session_t *self)
+{
+    tally_hello_t hello = {
+        .role = TALLY_ROLE_CLIENT,
+        .version_min = TALLY_WIRE_VERSION,
+        .version_max = TALLY_WIRE_VERSION,
+        .name = tally_bytes_of(self->name),
+    };
+    memcpy(hello.sender, self->sender, TALLY_SENDER_BYTES);
+    self->hello_request = tally_session_request(self);
+    tally_hello_write(&self->wire, self->hello_request, &hello);
+    //  A socket that takes no more shows as silence, and is replaced.
+    (void) zmq_send(self->socket, self->wire.data, self->wire.size, ZMQ_DONTWAIT);
+    self->greet_at_ms = 0;
+}
+
+static int
+set_int(void *socket, int option, int value)
+{
+    return zmq_setsockopt(socket, option, &value, sizeof value);
+}
+
+static int
+make_socket(tally_session_t *self)
+{
+    self->socket = zmq_socket(self->context, ZMQ_DEALER);
+    if (self->socket == NULL) {
+        return -1;
+    }
+    int64_t size_max = TALLY_FRAME_BYTES_MAX + FRAME_SLACK_BYTES;
+    //  Receiving is bounded by what was sent: one answer each.  A limit here would lose answers in the front.
+    int rc = set_int(self->socket, ZMQ_RCVHWM, 0);
+    rc |= set_int(self->socket, ZMQ_SNDHWM, SEND_HWM);
+    rc |= set_int(self->socket, ZMQ_LINGER, 0);
+    rc |= set_int(self->socket, ZMQ_RECONNECT_IVL, 50);
+    rc |= set_int(self->socket, ZMQ_RECONNECT_IVL_MAX, 1000);
+    rc |= set_int(self->socket, ZMQ_IPV6, 1);
+    rc |= zmq_setsockopt(self->socket, ZMQ_MAXMSGSIZE, &size_max, sizeof size_max);
+    assert(rc == 0);
+    return zmq_connect(self->socket, self->list[self->current]);
+}
+
+int
+tally_session_open(tally_session_t *self, int64_t now_ms)
+{
+    close_socket(self);
+    if (make_socket(self) == -1) {
+        close_socket(self);
+        return -1;
+    }
+    self->state = TALLY_SESSION_GREETING;
+    self->quiet_since_ms = now_ms;
+    say_hello(self);
+    return 0;
+}
+
+void
+tally_session_give_up(tally_session_t *self)
+{
+    close_socket(self);
+    self->current = (self->current + 1) % self->count;
+    self->fruitless++;
+}
+
+void
+tally_session_greet(tally_session_t *self, int64_t now_ms)
+{
+    assert(self->socket != NULL);
+    self->state = TALLY_SESSION_GREETING;
+    self->probing = false;
+    self->quiet_since_ms = now_ms;
+    say_hello(self);
+}
+
+void
+tally_session_greet_later(tally_session_t *self, int64_t now_ms, int64_t delay_ms)
+{
+    assert(self->socket != NULL);
+    self->state = TALLY_SESSION_GREETING;
+    self->probing = false;
+    self->greet_at_ms = now_ms + delay_ms;
+}
+
+void
+tally_session_probe(tally_session_t *self, int64_t now_ms)
+{
+    assert(self->state == TALLY_SESSION_READY);
+    self->probing = true;
+    self->quiet_since_ms = now_ms;
+    say_hello(self);
+}
+
+bool
+tally_session_probing(const tally_session_t *self)
+{
+    return self->probing;
+}
+
+int
+tally_session_send(tally_session_t *self, zmq_msg_t *frame)
+{
+    assert(self->state == TALLY_SESSION_READY);
+    zmq_msg_t copy;
+    zmq_msg_init(&copy);
+    zmq_msg_copy(&copy, frame);
+    if (zmq_msg_send(&copy, self->socket, ZMQ_DONTWAIT) == -1) {
+        zmq_msg_close(&copy);
+        return -1;
+    }
+    return 0;
+}
+
+int
+tally_session_receive(tally_session_t *self, zmq_msg_t *frame)
+{
+    if (self->socket == NULL) {
+        return -1;
+    }
+    bool within = false;
+    while (zmq_msg_recv(frame, self->socket, ZMQ_DONTWAIT) != -1) {
+        bool more = zmq_msg_more(frame) != 0;
+        if (!more && !within) {
+            return 0;
+        }
+        within = more;
+    }
+    return -1;
+}
+
+void
+tally_session_poll(tally_session_t *self, int64_t wait_ms)
+{
+    assert(self->socket != NULL);
+    zmq_pollitem_t item = {.socket = self->socket, .events = ZMQ_POLLIN};
+    //  A signal ends the wait early; the caller looks at its clock anyway.
+    (void) zmq_poll(&item, 1, (long) wait_ms);
+}
+
+void
+tally_session_heard(tally_session_t *self, int64_t now_ms)
+{
+    self->quiet_since_ms = now_ms;
+    self->fruitless = 0;
+}
+
+void
+tally_session_expect(tally_session_t *self, int64_t now_ms)
+{
+    self->quiet_since_ms = now_ms;
+}
+
+//  ---- the welcome --------------------------------------------------------------------------------
+
+bool
+tally_session_greeted_by(const tally_session_t *self, uint64_t request)
+{
+    return self->hello_request != 0 && request == self->hello_request;
+}
+
+tally_welcome_kind_t
+tally_session_welcome(tally_session_t *self, const tally_head_t *head, tally_cursor_t cursor,
+                      tally_fault_t *fault)
+{
+    *fault = (tally_fault_t){.index = TALLY_NO_INDEX, .text = ""};
+    if (!tally_session_greeted_by(self, head->request)) {
+        return TALLY_WELCOME_NONE;
+    }
+    tally_welcome_t welcome;
+    *fault = tally_welcome_read(cursor, &welcome);
+    if (fault->code == 0 && memcmp(welcome.sender, self->sender, TALLY_SENDER_BYTES) != 0) {
+        *fault = (tally_fault_t){.code = TALLY_E_FRAME,
+                                 .index = TALLY_NO_INDEX,
+                                 .text = "the welcome is for another sender"};
+    }
+    if (fault->code != 0) {
+        return TALLY_WELCOME_NONE;
+    }
+    bool same = self->state == TALLY_SESSION_READY &&
+                welcome.broker_epoch == self->terms.broker_epoch;
+    if (self->state == TALLY_SESSION_GREETING && self->was_ready) {
+        self->reconnects++;
+    }
+    memcpy(self->feed, welcome.feed.data, welcome.feed.size);
+    self->feed[welcome.feed.size] = '\0';
+    welcome.feed = tally_bytes_of(self->feed);
+    welcome.lane = (tally_bytes_t){NULL, 0};
+    welcome.sink = (tally_bytes_t){NULL, 0};
+    self->terms = welcome;
+    self->state = TALLY_SESSION_READY;
+    self->probing = false;
+    self->was_ready = true;
+    return same ? TALLY_WELCOME_SAME : TALLY_WELCOME_FRESH;
+}
+
+int64_t
+tally_session_patience_ends(const tally_session_t *self)
+{
+    size_t doublings = self->fruitless / self->count;
+    if (doublings > SILENCE_DOUBLINGS_MAX) {
+        doublings = SILENCE_DOUBLINGS_MAX;
+    }
+    return self->quiet_since_ms + ((int64_t) self->silence_ms << doublings);
+}
+
+int64_t
+tally_session_greet_at(const tally_session_t *self)
+{
+    return self->greet_at_ms;
+}
+
+tally_session_state_t
+tally_session_state(const tally_session_t *self)
+{
+    return self->state;
+}
+
+const char *
+tally_session_endpoint(const tally_session_t *self)
+{
+    return self->list[self->current];
+}
+
+const uint8_t *
+tally_session_sender(const tally_session_t *self)
+{
+    return self->sender;
+}
+
+unsigned
+tally_session_reconnects(const tally_session_t *self)
+{
+    return self->reconnects;
+}
+
+unsigned
+tally_session_silence_ms(const tally_session_t *self)
+{
+    return self->silence_ms;
+}
+
+const tally_welcome_t *
+tally_session_terms(const tally_session_t *self)
+{
+    return &self->terms;
+}
+
+const char *
+tally_session_feed(const tally_session_t *self)
+{
+    return self->was_ready ? self->feed : NULL;
+}
+
+uint64_t
+tally_session_request(tally_session_t *self)
+{
+    return ++self->requests;
+}
