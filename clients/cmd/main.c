@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT
+//  main - the tally command: finds the verb in its table, parses by the table, runs it.
+//
+//  A new verb is a line here and a file of its own.  Nothing else belongs here.
+
+#include "clients/cmd/call.h"
+#include "clients/cmd/help.h"
+#include "clients/cmd/verbs.h"
+
+#include "lib/nearest.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+static const tally_command_t *const commands[] = {
+    &tally_verb_status,
+    &tally_verb_queue_ls,
+    &tally_verb_queue_put,
+    &tally_verb_worker_ls,
+    &tally_verb_send,
+    NULL,
+};
+
+//  The command of the one or two words at argv[0]; *words says how many.
+static const tally_command_t *
+find_command(int argc, char **argv, int *words)
+{
+    for (size_t i = 0; commands[i] != NULL; i++) {
+        const char *name = commands[i]->name;
+        size_t first = strcspn(name, " ");
+        if (strlen(argv[0]) != first || strncmp(argv[0], name, first) != 0) {
+            continue;
+        }
+        if (name[first] == '\0') {
+            *words = 1;
+            return commands[i];
+        }
+        if (argc > 1 && strcmp(argv[1], name + first + 1) == 0) {
+            *words = 2;
+            return commands[i];
+        }
+    }
+    return NULL;
+}
+
+//  Says that there is no such command, and what there is.
+static int
+fail_command(const tally_call_t *call, int argc, char **argv)
+{
+    const char *names[64];
+    size_t count = 0;
+    size_t length = strlen(argv[0]);
+    bool is_group = false;
+    for (size_t i = 0; commands[i] != NULL; i++) {
+        const char *name = commands[i]->name;
+        is_group = is_group || (strncmp(name, argv[0], length) == 0 && name[length] == ' ');
+        names[count++] = name;
+    }
+    if (is_group) {
+        fprintf(stderr, "tally: %s %s; there is:\n", argv[0],
+                argc > 1 && argv[1][0] != '-' ? "does not do that" : "needs a second word");
+        tally_help_group(stderr, commands, argv[0]);
+        return TALLY_EXIT_USAGE;
+    }
+    char words[128];
+    snprintf(words, sizeof words, "%s%s%s", argv[0], argc > 1 ? " " : "", argc > 1 ? argv[1] : "");
+    const char *near = tally_nearest(tally_bytes_of(words), names, count);
+    if (near == NULL) {
+        near = tally_nearest(tally_bytes_of(argv[0]), names, count);
+    }
+    return tally_call_fail_usage(call, "there is no command \"%s\"%s%s%s", argv[0],
+                                 near != NULL ? "; did you mean \"" : "",
+                                 near != NULL ? near : "", near != NULL ? "\"?" : "");
+}
+
+static int
+run_command(tally_call_t *call, const tally_command_t *command, int argc, char **argv)
+{
+    if (command->own != NULL) {
+        return command->own(argc, argv);
+    }
+    if (tally_call_parse(call, command, argc, argv) == -1) {
+        return TALLY_EXIT_USAGE;
+    }
+    if (tally_call_has(call, "help")) {
+        tally_help_command(stdout, command);
+        return TALLY_EXIT_OK;
+    }
+    return command->run(call);
+}
+
+static int
+run(tally_call_t *call, int argc, char **argv)
+{
+    int first = tally_call_parse_global(call, argc, argv);
+    if (first == -1) {
+        return TALLY_EXIT_USAGE;
+    }
+    if (tally_call_has(call, "version")) {
+        tally_help_version(stdout);
+        return TALLY_EXIT_OK;
+    }
+    if (first == argc) {
+        bool asked = tally_call_has(call, "help");
+        tally_help_overview(asked ? stdout : stderr, commands);
+        return asked ? TALLY_EXIT_OK : TALLY_EXIT_USAGE;
+    }
+    int words;
+    const tally_command_t *command = find_command(argc - first, argv + first, &words);
+    if (command == NULL) {
+        return fail_command(call, argc - first, argv + first);
+    }
+    if (tally_call_has(call, "help")) {
+        tally_help_command(stdout, command);
+        return TALLY_EXIT_OK;
+    }
+    int last = first + words - 1;
+    return run_command(call, command, argc - last, argv + last);
+}
+
+int
+main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN);       // a closed pipe is a failed write, seen at the end
+    tally_call_t *call = tally_call_new();
+    int code = run(call, argc, argv);
+    tally_call_destroy(&call);
+    if (fflush(stdout) != 0 || ferror(stdout) != 0) {
+        code = code == TALLY_EXIT_OK ? TALLY_EXIT_NO : code;
+    }
+    return code;
+}
