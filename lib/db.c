@@ -30,6 +30,7 @@ struct tally_db {
     char *application;
     int idle_limit_ms;          // 0: none
     PGconn *handle;             // NULL: not connected
+    bool farewell;              // PostgreSQL ended the session while it had nothing to do
     bool in_transaction;        // from begin to commit or rollback, broken or not
     tally_db_outcome_t spoiled; // in a transaction: the first outcome that was not DONE
     bool local_only;            // a warning said that a commit may not have reached the standby
@@ -72,16 +73,17 @@ blame(tally_db_t *self, const PGresult *result)
 static bool
 broken(const tally_db_t *self)
 {
-    return self->handle == NULL || PQstatus(self->handle) != CONNECTION_OK;
+    return self->handle == NULL || self->farewell || PQstatus(self->handle) != CONNECTION_OK;
 }
 
 //  A session that PostgreSQL ended while nobody used it says so when looked at: better to see it
-//  now than after a statement went out, when its fate would be unknown.  Twice, since the
-//  farewell comes before the end.
+//  now than after a statement went out, when its fate would be unknown.
 static void
 notice_loss(tally_db_t *self)
 {
     if (!broken(self) && PQconsumeInput(self->handle) == 1) {
+        //  For their side effects: a farewell is read, see take_notice, then the end behind it.
+        (void)PQisBusy(self->handle);
         (void)PQconsumeInput(self->handle);
     }
 }
@@ -112,6 +114,11 @@ take_notice(void *context, const PGresult *notice)
     tally_db_t *self = context;
     if (tally_db_session_notice(self->application, notice)) {
         self->local_only = true;
+    }
+    //  libpq treats a fatal error as a notice when no command waits for its answer.
+    const char *severity = PQresultErrorField(notice, PG_DIAG_SEVERITY_NONLOCALIZED);
+    if (severity != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0)) {
+        self->farewell = true;
     }
 }
 
@@ -167,6 +174,7 @@ tally_db_disconnect(tally_db_t *self)
 {
     PQfinish(self->handle);
     self->handle = NULL;
+    self->farewell = false;
     self->statement_count = 0;
 }
 
@@ -415,8 +423,9 @@ tally_db_commit(tally_db_t *self)
         remember_error(self, "25P02", "PostgreSQL rolled the transaction back");
         return TALLY_DB_RETRY;
     }
-    //  Only a session that had waited idle for too long is known to have done nothing.
-    if (outcome != TALLY_DB_DONE && broken(self) && strcmp(self->sqlstate, "25P03") != 0) {
+    //  Only a session that was ended before it read our COMMIT is known to have done nothing.
+    bool unread = self->farewell || strcmp(self->sqlstate, "25P03") == 0;
+    if (outcome != TALLY_DB_DONE && broken(self) && !unread) {
         outcome = TALLY_DB_UNKNOWN;
     }
     return conclude(self, outcome);

@@ -2,7 +2,7 @@
 //  db_params - the binary form of statement parameters and of the values in a result.
 //
 //  Builds what PostgreSQL's binary protocol wants (big-endian, arrays with their head) and reads
-//  it back. Types are fixed by the call, never guessed from the value.  No connection is touched
+//  it back.  Types are fixed by the call, never guessed from the value.  No connection is touched
 //  here.
 
 #include "lib/db.h"

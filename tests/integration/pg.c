@@ -3,13 +3,11 @@
 
 #include "tests/integration/pg.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <inttypes.h>
 #include <libpq-fe.h>
-#include <limits.h>
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
@@ -22,6 +20,7 @@
 
 #include "lib/alloc.h"
 #include "lib/clock.h"
+#include "lib/migrations.h"
 
 #define START_MS_MAX 30000
 #define SOCKET_DIR_BYTES_MAX 80         // sockaddr_un takes 108; the names below need the rest
@@ -324,87 +323,32 @@ tally_pg_fresh(tally_pg_t *self)
 
 //  ---- the template ------------------------------------------------------------------------------
 
-static char *
-read_text(const char *path)
-{
-    FILE *file = fopen(path, "r");
-    if (file == NULL) {
-        fail("%s: %s", path, strerror(errno));
-    }
-    size_t size = 0, room = 64 * 1024;
-    char *text = tally_alloc(room);
-    for (;;) {
-        size_t got = fread(text + size, 1, room - size - 1, file);
-        if (got == 0) {
-            break;
-        }
-        size += got;
-        if (room - size < 2) {
-            room *= 2;
-            text = tally_realloc(text, room);
-        }
-    }
-    text[size] = '\0';
-    fclose(file);
-    return text;
-}
-
-static int
-is_migration(const struct dirent *entry)
-{
-    size_t size = strlen(entry->d_name);
-    return size > 8 && entry->d_name[3] == '_' && strcmp(entry->d_name + size - 4, ".sql") == 0;
-}
-
-typedef void migration_fn(void *context, const char *name, const char *sql);
-
-//  Calls `fn` with every migration, in their order.
-static void
-each_migration(migration_fn *fn, void *context)
-{
-    char *dir = tally_format("%s/schemas/sql", environment("TALLY_SOURCE_DIR", "."));
-    struct dirent **entries;
-    int count = scandir(dir, &entries, is_migration, alphasort);
-    if (count <= 0) {
-        fail("no migrations in %s", dir);
-    }
-    for (int i = 0; i < count; i++) {
-        char *path = tally_format("%s/%s", dir, entries[i]->d_name);
-        char *sql = read_text(path);
-        fn(context, entries[i]->d_name, sql);
-        free(sql);
-        free(path);
-        free(entries[i]);
-    }
-    free(entries);
-    free(dir);
-}
-
 //  FNV-1a: only to tell one schema from another.
-static void
-hash_migration(void *context, const char *name, const char *sql)
+static uint64_t
+hash_schema(void)
 {
-    uint64_t *hash = context;
-    const char *const parts[] = {name, sql};
-    for (size_t i = 0; i < 2; i++) {
-        for (const char *at = parts[i]; *at != '\0'; at++) {
-            *hash = (*hash ^ (uint8_t)*at) * UINT64_C(1099511628211);
+    uint64_t hash = UINT64_C(14695981039346656037);
+    for (size_t i = 0; i < tally_migration_count; i++) {
+        for (const char *at = tally_migrations[i].sql; *at != '\0'; at++) {
+            hash = (hash ^ (uint8_t)*at) * UINT64_C(1099511628211);
         }
     }
+    return hash;
 }
 
 static void
-apply_migration(void *context, const char *name, const char *sql)
+apply_migrations(PGconn *handle)
 {
-    PGconn *handle = context;
-    int name_size = (int)strcspn(name + 4, ".");
-    char *record = tally_format("insert into tally.migration (version, name) values (%ld, '%.*s')",
-                                strtol(name, NULL, 10), name_size, name + 4);
-    execute(handle, "begin");
-    execute(handle, sql);
-    execute(handle, record);
-    execute(handle, "commit");
-    free(record);
+    for (size_t i = 0; i < tally_migration_count; i++) {
+        const tally_migration_t *migration = &tally_migrations[i];
+        char *record = tally_format("insert into tally.migration (version, name) values (%d, '%s')",
+                                    migration->version, migration->name);
+        execute(handle, "begin");
+        execute(handle, migration->sql);
+        execute(handle, record);
+        execute(handle, "commit");
+        free(record);
+    }
 }
 
 static void
@@ -425,7 +369,7 @@ make_cluster(tally_pg_t *self)
     execute(handle, "create database tally");
     PQfinish(handle);
     handle = connect_to(self, "tally");
-    each_migration(apply_migration, handle);
+    apply_migrations(handle);
     execute(handle, "checkpoint");
     PQfinish(handle);
     tally_pg_stop(self);
@@ -474,10 +418,8 @@ make_dir(tally_pg_t *self)
 tally_pg_t *
 tally_pg_new(const char *const *settings)
 {
-    uint64_t hash = UINT64_C(14695981039346656037);
-    each_migration(hash_migration, &hash);
     const char *build = environment("TALLY_BUILD_DIR", "build");
-    char *template = tally_format("%s/pg-%016" PRIx64, build, hash);
+    char *template = tally_format("%s/pg-%016" PRIx64, build, hash_schema());
 
     tally_pg_t *self = tally_alloc(sizeof *self);
     self->settings = settings;

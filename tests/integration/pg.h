@@ -4,10 +4,10 @@
 //  A keeper process owns the server and the directory.  It ends both when tally_pg_destroy() is
 //  called and just the same when the test program dies in whatever way.  The empty cluster with
 //  the schema applied is kept as a template in the build directory, named after the content of
-//  schemas/sql, so a start takes a fraction of a second. Whatever goes wrong here ends the test
+//  schemas/sql, so a start takes a fraction of a second.  Whatever goes wrong here ends the test
 //  program with a message: there is nothing to test without a server.
 //
-//  Environment: TALLY_SOURCE_DIR (default "."), TALLY_BUILD_DIR (default "build"), TALLY_PG_BIN.
+//  Environment: TALLY_BUILD_DIR (default "build"), TALLY_PG_BIN (where postgres and initdb are).
 
 #ifndef TALLY_PG_H
 #define TALLY_PG_H
@@ -22,7 +22,7 @@ tally_pg_t *tally_pg_new(const char *const *settings);
 void tally_pg_destroy(tally_pg_t **self_p);
 
 //  A new database with the schema, and nothing in it.  Ends all sessions of the one before and
-//  drops it. Returns its conninfo, valid until the next call.
+//  drops it.  Returns its conninfo, valid until the next call.
 const char *tally_pg_fresh(tally_pg_t *self);
 const char *tally_pg_conninfo(const tally_pg_t *self);
 
