@@ -33,8 +33,8 @@ tally_db_outcome_t tally_recover_store_read_epoch(tally_recover_store_t *self, u
 tally_db_outcome_t tally_recover_store_find_tick(tally_recover_store_t *self, uint64_t epoch, uint64_t number,
                                                  bool *found) TALLY_MUST_CHECK;
 
-//  Streams rows to the callbacks in the order of these members, all in one REPEATABLE READ snapshot; messages in
-//  ascending id, without bodies.  Members may be NULL.
+//  Streams rows to the callbacks in the order of these members, all in one REPEATABLE READ snapshot; messages by
+//  tenant, in ascending id within each, without bodies.  Members may be NULL.
 typedef struct {
     void *context;
     void (*queue)(void *context, const tally_queue_row_t *row);
@@ -46,13 +46,6 @@ typedef struct {
 
 tally_db_outcome_t tally_recover_store_load(tally_recover_store_t *self,
                                             const tally_recover_sink_t *sink) TALLY_MUST_CHECK;
-
-//  The highest tick number of an epoch, 0 when none.
-tally_db_outcome_t tally_recover_store_last_tick(tally_recover_store_t *self, uint64_t epoch,
-                                                 uint64_t *number) TALLY_MUST_CHECK;
-//  The highest id of message, lease or dead letter given out under this epoch (>= epoch << 40), 0 when none.
-tally_db_outcome_t tally_recover_store_last_id(tally_recover_store_t *self, uint64_t epoch,
-                                               uint64_t *id) TALLY_MUST_CHECK;
 
 //  found false: nobody of that id.  row->missing is borrowed until the next call.
 tally_db_outcome_t tally_recover_store_sender(tally_recover_store_t *self,

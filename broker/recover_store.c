@@ -1,0 +1,504 @@
+// SPDX-License-Identifier: MIT
+//  recover_store - see recover_store.h.
+
+#include "broker/recover_store.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "broker/tick_lock.h"
+#include "lib/alloc.h"
+#include "lib/migrations.h"
+
+struct tally_recover_store {
+    tally_db_t *db;
+    char *error;                // of our own making; NULL: see the connection's
+    int64_t *numbers;           // an array read last
+    uint64_t *ids;
+};
+
+tally_recover_store_t *
+tally_recover_store_new(const char *conninfo)
+{
+    tally_recover_store_t *self = tally_alloc(sizeof *self);
+    self->db = tally_db_new(conninfo, "tallyd-reader");
+    return self;
+}
+
+void
+tally_recover_store_destroy(tally_recover_store_t **self_p)
+{
+    tally_recover_store_t *self = *self_p;
+    if (self == NULL) {
+        return;
+    }
+    tally_db_destroy(&self->db);
+    free(self->error);
+    free(self->numbers);
+    free(self->ids);
+    free(self);
+    *self_p = NULL;
+}
+
+tally_db_outcome_t
+tally_recover_store_connect(tally_recover_store_t *self)
+{
+    free(self->error);
+    self->error = NULL;
+    return tally_db_connect(self->db);
+}
+
+const char *
+tally_recover_store_error(const tally_recover_store_t *self)
+{
+    return self->error != NULL ? self->error : tally_db_error(self->db);
+}
+
+//  One statement on a connection that is made when it is not there.  A connection that turns out to be dead is
+//  made anew once: it may have died long ago, while nobody used it.
+static tally_db_outcome_t
+run(tally_recover_store_t *self, const char *sql, const tally_params_t *params, tally_rows_t *rows)
+{
+    tally_db_outcome_t outcome = tally_recover_store_connect(self);
+    if (outcome == TALLY_DB_DONE) {
+        outcome = tally_db_run(self->db, sql, params, rows);
+    }
+    if (outcome == TALLY_DB_RETRY && !tally_db_connected(self->db)) {
+        outcome = tally_db_connect(self->db);
+        if (outcome == TALLY_DB_DONE) {
+            outcome = tally_db_run(self->db, sql, params, rows);
+        }
+    }
+    return outcome;
+}
+
+tally_db_outcome_t
+tally_recover_store_check_schema(tally_recover_store_t *self)
+{
+    tally_db_outcome_t outcome = tally_recover_store_connect(self);
+    if (outcome != TALLY_DB_DONE) {
+        return outcome;
+    }
+    int version = tally_migrations_version(self->db, &self->error);
+    int wanted = (int)tally_migration_count;
+    if (version == wanted) {
+        return TALLY_DB_DONE;
+    }
+    if (version >= 0) {
+        self->error = version < wanted
+                          ? tally_format("the database's schema is version %d, this build needs %d; "
+                                         "run: tally db migrate", version, wanted)
+                          : tally_format("the database's schema is version %d, this build knows only "
+                                         "%d; install a newer Tally", version, wanted);
+    }
+    return TALLY_DB_REJECT;
+}
+
+//  ---- epoch and ticks ------------------------------------------------------------------------------------
+
+static tally_db_outcome_t
+take_epoch(tally_recover_store_t *self, const char *instance, uint64_t *epoch)
+{
+    static const char update[] = "update tally.broker set epoch = epoch + 1, instance = $1, started_at = now() "
+                                 "returning epoch";
+    tally_rows_t rows;
+    tally_params_t params = {0};
+    tally_params_int8(&params, TALLY_TICK_LOCK);
+    tally_db_outcome_t outcome =
+        tally_db_run(self->db, "select pg_advisory_xact_lock($1)", &params, NULL);
+    tally_params_free(&params);
+    if (outcome == TALLY_DB_DONE) {
+        tally_params_text(&params, tally_bytes_of(instance));
+        outcome = tally_db_run(self->db, update, &params, &rows);
+        tally_params_free(&params);
+    }
+    if (outcome == TALLY_DB_DONE) {
+        assert(rows.rows == 1);
+        *epoch = (uint64_t)tally_rows_int8(&rows, 0, 0);
+        outcome = tally_db_commit(self->db);
+    }
+    return outcome;
+}
+
+tally_db_outcome_t
+tally_recover_store_take_epoch(tally_recover_store_t *self, const char *instance, uint64_t *epoch)
+{
+    tally_db_outcome_t outcome = tally_recover_store_connect(self);
+    if (outcome == TALLY_DB_DONE) {
+        outcome = tally_db_begin(self->db, TALLY_DB_READ_COMMITTED);
+    }
+    if (outcome == TALLY_DB_DONE) {
+        outcome = take_epoch(self, instance, epoch);
+    }
+    if (outcome != TALLY_DB_DONE) {
+        tally_db_rollback(self->db);
+    }
+    //  Whether an unknown commit took an epoch does not matter: the next attempt takes a higher one.
+    return outcome == TALLY_DB_UNKNOWN ? TALLY_DB_RETRY : outcome;
+}
+
+static tally_db_outcome_t
+read_number(tally_recover_store_t *self, const char *sql, const tally_params_t *params, uint64_t *number)
+{
+    tally_rows_t rows;
+    tally_db_outcome_t outcome = run(self, sql, params, &rows);
+    if (outcome == TALLY_DB_DONE) {
+        *number = rows.rows == 0 ? 0 : (uint64_t)tally_rows_int8(&rows, 0, 0);
+    }
+    return outcome;
+}
+
+tally_db_outcome_t
+tally_recover_store_read_epoch(tally_recover_store_t *self, uint64_t *epoch)
+{
+    return read_number(self, "select epoch from tally.broker", NULL, epoch);
+}
+
+tally_db_outcome_t
+tally_recover_store_find_tick(tally_recover_store_t *self, uint64_t epoch, uint64_t number, bool *found)
+{
+    tally_params_t params = {0};
+    tally_params_int8(&params, (int64_t)epoch);
+    tally_params_int8(&params, (int64_t)number);
+    uint64_t count = 0;
+    tally_db_outcome_t outcome = read_number(
+        self, "select count(*) from tally.tick where epoch = $1 and number = $2", &params, &count);
+    tally_params_free(&params);
+    *found = count > 0;
+    return outcome;
+}
+
+//  ---- loading --------------------------------------------------------------------------------------------
+
+static void
+copy_name(char *name, size_t room, tally_bytes_t text)
+{
+    snprintf(name, room, "%.*s", (int)text.size, (const char *)text.data);
+}
+
+static void
+read_queue(const tally_rows_t *rows, int row, tally_queue_row_t *queue)
+{
+    *queue = (tally_queue_row_t){
+        .id = (uint32_t)tally_rows_int8(rows, row, 0),
+        .visibility_ms = (int32_t)tally_rows_int8(rows, row, 2),
+        .failures_max = (int32_t)tally_rows_int8(rows, row, 3),
+        .crashes_max = (int32_t)tally_rows_int8(rows, row, 4),
+        .retry_ms = (int32_t)tally_rows_int8(rows, row, 5),
+        .retry_ms_max = (int32_t)tally_rows_int8(rows, row, 6),
+        .batch_max = (int32_t)tally_rows_int8(rows, row, 7),
+        .window_ms = tally_rows_int8(rows, row, 8),
+        .window_count = (int32_t)tally_rows_int8(rows, row, 9),
+        .exclusive = tally_rows_bool(rows, row, 10),
+        .keep_blobs = tally_rows_bool(rows, row, 11),
+        .result_kept_ms = tally_rows_int8(rows, row, 12),
+        .dedupe_kept_ms = tally_rows_int8(rows, row, 13),
+    };
+    copy_name(queue->name, sizeof queue->name, tally_rows_bytes(rows, row, 1));
+}
+
+static tally_db_outcome_t
+load_queues(tally_recover_store_t *self, const tally_recover_sink_t *sink)
+{
+    tally_rows_t rows;
+    tally_db_outcome_t outcome = tally_db_run(
+        self->db,
+        "select id, name, visibility_ms, failures_max, crashes_max, retry_ms, retry_ms_max, batch_max, "
+        "window_ms, window_count, exclusive, keep_blobs, result_kept_ms, dedupe_kept_ms "
+        "from tally.queue order by id",
+        NULL, &rows);
+    for (int i = 0; outcome == TALLY_DB_DONE && i < rows.rows; i++) {
+        tally_queue_row_t queue;
+        read_queue(&rows, i, &queue);
+        sink->queue(sink->context, &queue);
+    }
+    return outcome;
+}
+
+static tally_db_outcome_t
+load_tenants(tally_recover_store_t *self, const tally_recover_sink_t *sink)
+{
+    tally_rows_t rows;
+    tally_db_outcome_t outcome = tally_db_run(
+        self->db, "select id, name, weight, messages_max, bytes_max, leased_max from tally.tenant order by id",
+        NULL, &rows);
+    for (int i = 0; outcome == TALLY_DB_DONE && i < rows.rows; i++) {
+        tally_tenant_row_t tenant = {.id = (uint32_t)tally_rows_int8(&rows, i, 0),
+                                     .weight = (int32_t)tally_rows_int8(&rows, i, 2),
+                                     .messages_max = tally_rows_int8(&rows, i, 3),
+                                     .bytes_max = tally_rows_int8(&rows, i, 4),
+                                     .leased_max = tally_rows_int8(&rows, i, 5)};
+        copy_name(tenant.name, sizeof tenant.name, tally_rows_bytes(&rows, i, 1));
+        sink->tenant(sink->context, &tenant);
+    }
+    return outcome;
+}
+
+static tally_db_outcome_t
+load_terms(tally_recover_store_t *self, const tally_recover_sink_t *sink)
+{
+    tally_rows_t rows;
+    tally_db_outcome_t outcome = tally_db_run(
+        self->db, "select queue, tenant, epoch, worker, worker_name from tally.term", NULL, &rows);
+    for (int i = 0; outcome == TALLY_DB_DONE && i < rows.rows; i++) {
+        tally_term_row_t term = {.queue = (uint32_t)tally_rows_int8(&rows, i, 0),
+                                 .tenant = (uint32_t)tally_rows_int8(&rows, i, 1),
+                                 .epoch = (uint64_t)tally_rows_int8(&rows, i, 2),
+                                 .worker = (uint64_t)tally_rows_int8(&rows, i, 3)};
+        copy_name(term.worker_name, sizeof term.worker_name, tally_rows_bytes(&rows, i, 4));
+        sink->term(sink->context, &term);
+    }
+    return outcome;
+}
+
+//  The elements of a one-dimensional bigint[] in PostgreSQL's binary form: dimensions, flags, element type,
+//  length, lower bound, then length-prefixed values.  Returns how many; *numbers is reused.
+static size_t
+read_array(tally_bytes_t bytes, int64_t **numbers)
+{
+    const uint8_t *at = bytes.data;
+    if (bytes.size < 20) {
+        return 0;                       // empty: no dimensions
+    }
+    size_t count = (size_t)at[12] << 24 | (size_t)at[13] << 16 | (size_t)at[14] << 8 | at[15];
+    assert(bytes.size == 20 + count * 12);
+    *numbers = tally_realloc_array(*numbers, count, sizeof **numbers);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t value = 0;
+        for (size_t k = 0; k < 8; k++) {
+            value = value << 8 | at[20 + i * 12 + 4 + k];
+        }
+        (*numbers)[i] = (int64_t)value;
+    }
+    return count;
+}
+
+static tally_db_outcome_t
+load_leases(tally_recover_store_t *self, const tally_recover_sink_t *sink)
+{
+    tally_rows_t rows;
+    tally_db_outcome_t outcome = tally_db_run(
+        self->db,
+        "select id, tenant, queue, worker, "
+        "(extract(epoch from deadline - clock_timestamp()) * 1000)::bigint, messages from tally.lease "
+        "order by id",
+        NULL, &rows);
+    for (int i = 0; outcome == TALLY_DB_DONE && i < rows.rows; i++) {
+        size_t count = read_array(tally_rows_bytes(&rows, i, 5), &self->numbers);
+        self->ids = tally_realloc_array(self->ids, count + 1, sizeof *self->ids);
+        for (size_t k = 0; k < count; k++) {
+            self->ids[k] = (uint64_t)self->numbers[k];
+        }
+        const tally_lease_row_t lease = {.id = (uint64_t)tally_rows_int8(&rows, i, 0),
+                                         .tenant = (uint32_t)tally_rows_int8(&rows, i, 1),
+                                         .queue = (uint32_t)tally_rows_int8(&rows, i, 2),
+                                         .worker = (uint64_t)tally_rows_int8(&rows, i, 3),
+                                         .left_ms = tally_rows_int8(&rows, i, 4),
+                                         .messages = self->ids,
+                                         .count = count};
+        sink->lease(sink->context, &lease);
+    }
+    return outcome;
+}
+
+static void
+read_message(const tally_rows_t *rows, int row, tally_message_row_t *message)
+{
+    *message = (tally_message_row_t){
+        .id = (uint64_t)tally_rows_int8(rows, row, 0),
+        .tenant = (uint32_t)tally_rows_int8(rows, row, 1),
+        .queue = (uint32_t)tally_rows_int8(rows, row, 2),
+        .priority = (uint8_t)tally_rows_int8(rows, row, 3),
+        .is_blob = tally_rows_bool(rows, row, 4),
+        .releases = tally_rows_bool(rows, row, 5),
+        .past_window = tally_rows_bool(rows, row, 6),
+        .due_ms = tally_rows_int8(rows, row, 7),
+        .age_ms = tally_rows_int8(rows, row, 8),
+        .body_bytes = (uint32_t)tally_rows_int8(rows, row, 9),
+        .deliveries = (int32_t)tally_rows_int8(rows, row, 10),
+        .failures = (int32_t)tally_rows_int8(rows, row, 11),
+        .crashes = (int32_t)tally_rows_int8(rows, row, 12),
+        .batch_max = (int32_t)tally_rows_int8(rows, row, 13),
+        .key = tally_rows_bytes(rows, row, 14),
+    };
+    tally_bytes_t sender = tally_rows_bytes(rows, row, 15);
+    if (sender.data != NULL) {
+        assert(sender.size == TALLY_SENDER_BYTES);
+        message->asked = true;
+        memcpy(message->asker.sender, sender.data, TALLY_SENDER_BYTES);
+        message->asker.sequence = (uint64_t)tally_rows_int8(rows, row, 16);
+        message->asker.item = (uint16_t)tally_rows_int8(rows, row, 17);
+    }
+}
+
+//  By a cursor, so that millions of rows pass through in pieces; ordered as the primary key is, so that nothing is
+//  sorted and the first piece comes at once.
+static tally_db_outcome_t
+load_messages(tally_recover_store_t *self, const tally_recover_sink_t *sink)
+{
+    tally_db_outcome_t outcome = tally_db_script(
+        self->db,
+        "declare waiting no scroll cursor for "
+        "select id, tenant, queue, priority, is_blob, releases, past_window, "
+        "(extract(epoch from due - clock_timestamp()) * 1000)::bigint, "
+        "(extract(epoch from clock_timestamp() - created_at) * 1000)::bigint, octet_length(body), "
+        "deliveries, failures, crashes, batch_max, key, sender, sequence, item "
+        "from tally.message order by tenant, id");
+    tally_rows_t rows = {.rows = 1};
+    while (outcome == TALLY_DB_DONE && rows.rows > 0) {
+        outcome = tally_db_run(self->db, "fetch 10000 from waiting", NULL, &rows);
+        for (int i = 0; outcome == TALLY_DB_DONE && i < rows.rows; i++) {
+            tally_message_row_t message;
+            read_message(&rows, i, &message);
+            sink->message(sink->context, &message);
+        }
+    }
+    return outcome;
+}
+
+tally_db_outcome_t
+tally_recover_store_load(tally_recover_store_t *self, const tally_recover_sink_t *sink)
+{
+    typedef tally_db_outcome_t step_fn(tally_recover_store_t *, const tally_recover_sink_t *);
+    step_fn *const steps[] = {load_queues, load_tenants, load_terms, load_leases, load_messages};
+    const bool wanted[] = {sink->queue != NULL, sink->tenant != NULL, sink->term != NULL, sink->lease != NULL,
+                           sink->message != NULL};
+    tally_db_outcome_t outcome = tally_recover_store_connect(self);
+    if (outcome == TALLY_DB_DONE) {
+        outcome = tally_db_begin(self->db, TALLY_DB_REPEATABLE_READ);
+    }
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0] && outcome == TALLY_DB_DONE; i++) {
+        if (wanted[i]) {
+            outcome = steps[i](self, sink);
+        }
+    }
+    tally_db_rollback(self->db);        // it only read
+    return outcome;
+}
+
+//  ---- single things --------------------------------------------------------------------------------------
+
+tally_db_outcome_t
+tally_recover_store_sender(tally_recover_store_t *self, const uint8_t id[TALLY_SENDER_BYTES], bool *found,
+                           tally_sender_row_t *row)
+{
+    tally_params_t params = {0};
+    tally_params_bytea(&params, (tally_bytes_t){id, TALLY_SENDER_BYTES});
+    tally_rows_t rows;
+    tally_db_outcome_t outcome = run(
+        self, "select last, missing from tally.sender where id = encode($1, 'hex')::uuid", &params, &rows);
+    tally_params_free(&params);
+    *found = outcome == TALLY_DB_DONE && rows.rows == 1;
+    if (*found) {
+        memcpy(row->id, id, TALLY_SENDER_BYTES);
+        row->last = tally_rows_int8(&rows, 0, 0);
+        row->missing_count = read_array(tally_rows_bytes(&rows, 0, 1), &self->numbers);
+        row->missing = self->numbers;
+    }
+    return outcome;
+}
+
+tally_db_outcome_t
+tally_recover_store_result(tally_recover_store_t *self, const tally_asker_t *asker, bool *found,
+                           tally_result_t *result)
+{
+    tally_params_t params = {0};
+    tally_params_bytea(&params, (tally_bytes_t){asker->sender, TALLY_SENDER_BYTES});
+    tally_params_int8(&params, (int64_t)asker->sequence);
+    tally_params_int4(&params, asker->item);
+    tally_rows_t rows;
+    tally_db_outcome_t outcome =
+        run(self,
+            "select outcome, body from tally.result "
+            "where sender = encode($1, 'hex')::uuid and sequence = $2 and item = $3",
+            &params, &rows);
+    tally_params_free(&params);
+    *found = outcome == TALLY_DB_DONE && rows.rows == 1;
+    if (*found) {
+        result->index = asker->item;
+        result->outcome = (uint8_t)tally_rows_int8(&rows, 0, 0);
+        result->body = tally_rows_bytes(&rows, 0, 1);
+    }
+    return outcome;
+}
+
+tally_db_outcome_t
+tally_recover_store_blob(tally_recover_store_t *self, uint32_t tenant, uint64_t message, bool *found,
+                         tally_bytes_t *body)
+{
+    tally_params_t params = {0};
+    tally_params_int4(&params, (int32_t)tenant);
+    tally_params_int8(&params, (int64_t)message);
+    tally_rows_t rows;
+    tally_db_outcome_t outcome =
+        run(self, "select body from tally.blob where tenant = $1 and id = $2", &params, &rows);
+    tally_params_free(&params);
+    *found = outcome == TALLY_DB_DONE && rows.rows == 1;
+    if (*found) {
+        *body = tally_rows_bytes(&rows, 0, 0);
+    }
+    return outcome;
+}
+
+static void
+read_dead(const tally_rows_t *rows, int row, tally_dead_row_t *dead)
+{
+    *dead = (tally_dead_row_t){
+        .id = (uint64_t)tally_rows_int8(rows, row, 0),
+        .tenant = (uint32_t)tally_rows_int8(rows, row, 1),
+        .queue = (uint32_t)tally_rows_int8(rows, row, 2),
+        .priority = (uint8_t)tally_rows_int8(rows, row, 3),
+        .is_blob = tally_rows_bool(rows, row, 4),
+        .created_at = tally_rows_bytes(rows, row, 5),
+        .buried_at = tally_rows_bytes(rows, row, 6),
+        .reason = tally_rows_bytes(rows, row, 7),
+        .history = tally_rows_bytes(rows, row, 8),
+        .deliveries = (int32_t)tally_rows_int8(rows, row, 9),
+        .failures = (int32_t)tally_rows_int8(rows, row, 10),
+        .crashes = (int32_t)tally_rows_int8(rows, row, 11),
+        .key = tally_rows_bytes(rows, row, 12),
+        .body = tally_rows_bytes(rows, row, 13),
+    };
+}
+
+tally_db_outcome_t
+tally_recover_store_dead(tally_recover_store_t *self, uint32_t tenant, uint32_t queue, uint64_t id, size_t limit,
+                         tally_dead_fn *fn, void *context)
+{
+    tally_params_t params = {0};
+    tally_params_int4(&params, (int32_t)tenant);
+    tally_params_int4(&params, (int32_t)queue);
+    tally_params_int8(&params, (int64_t)id);
+    tally_params_int8(&params, (int64_t)limit);
+    tally_rows_t rows;
+    tally_db_outcome_t outcome =
+        run(self,
+            "select d.id, d.tenant, d.queue, d.priority, d.is_blob, "
+            "to_char(d.created_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), "
+            "to_char(d.buried_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), d.reason, "
+            "to_json(d.history)::text, d.deliveries, d.failures, d.crashes, d.key, coalesce(b.body, d.body) "
+            "from tally.dead_letter d left join tally.blob b on b.tenant = d.tenant and b.id = d.id "
+            "where d.tenant = $1 and ($2 = 0 or d.queue = $2) and ($3 = 0 or d.id = $3) "
+            "order by d.buried_at desc, d.id desc limit $4",
+            &params, &rows);
+    tally_params_free(&params);
+    for (int i = 0; outcome == TALLY_DB_DONE && i < rows.rows; i++) {
+        tally_dead_row_t dead;
+        read_dead(&rows, i, &dead);
+        fn(context, &dead);
+    }
+    return outcome;
+}
+
+tally_db_outcome_t
+tally_recover_store_dead_counts(tally_recover_store_t *self, tally_dead_count_fn *fn, void *context)
+{
+    tally_rows_t rows;
+    tally_db_outcome_t outcome =
+        run(self, "select queue, count(*) from tally.dead_letter group by queue", NULL, &rows);
+    for (int i = 0; outcome == TALLY_DB_DONE && i < rows.rows; i++) {
+        fn(context, (uint32_t)tally_rows_int8(&rows, i, 0), (uint64_t)tally_rows_int8(&rows, i, 1));
+    }
+    return outcome;
+}
