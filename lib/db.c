@@ -18,9 +18,9 @@
 
 //  A statement prepared on the present connection.
 struct statement {
-    const char *sql;            // the caller's constant: its address is the key
-    uint64_t number;            // names it to PostgreSQL; never used twice
-    bool doubtful;              // PostgreSQL forgot it, or its plan no longer fits: prepare again
+    const char *sql;    // the caller's constant: its address is the key
+    uint64_t number;    // names it to PostgreSQL; never used twice
+    bool doubtful;      // PostgreSQL forgot it, or its plan no longer fits: prepare again
     int type_count;
     Oid types[sizeof((tally_params_t *)0)->types / sizeof(Oid)];
 };
@@ -28,18 +28,18 @@ struct statement {
 struct tally_db {
     char *conninfo;
     char *application;
-    int idle_limit_ms;          // 0: none
-    PGconn *handle;             // NULL: not connected
-    bool farewell;              // PostgreSQL ended the session while it had nothing to do
-    bool in_transaction;        // from begin to commit or rollback, broken or not
-    tally_db_outcome_t spoiled; // in a transaction: the first outcome that was not DONE
-    bool local_only;            // a warning said that a commit may not have reached the standby
-    PGresult *result;           // what the caller borrows
+    int idle_limit_ms;             // 0: none
+    PGconn *handle;                // NULL: not connected
+    bool farewell;                 // PostgreSQL ended the session while it had nothing to do
+    bool in_transaction;           // from begin to commit or rollback, broken or not
+    tally_db_outcome_t spoiled;    // in a transaction: the first outcome that was not DONE
+    bool local_only;               // a warning said that a commit may not have reached the standby
+    PGresult *result;              // what the caller borrows
     struct statement *statements;
     size_t statement_count, statement_room;
     uint64_t last_number;
     char sqlstate[6];
-    char *error;                // never NULL
+    char *error;    // never NULL
 };
 
 //  ---- outcomes ----------------------------------------------------------------------------------
@@ -50,7 +50,7 @@ remember_error(tally_db_t *self, const char *sqlstate, const char *text)
     snprintf(self->sqlstate, sizeof self->sqlstate, "%s", sqlstate == NULL ? "" : sqlstate);
     free(self->error);
     self->error = tally_strdup(text == NULL ? "" : text);
-    self->error[strcspn(self->error, "\n")] = '\0';     // libpq's own are several lines long
+    self->error[strcspn(self->error, "\n")] = '\0';    // libpq's own are several lines long
 }
 
 static void
@@ -159,7 +159,7 @@ void
 tally_db_set_idle_limit_ms(tally_db_t *self, int limit_ms)
 {
     assert(limit_ms >= 0);
-    assert(self->handle == NULL);       // a setting of the session, made when it starts
+    assert(self->handle == NULL);    // a setting of the session, made when it starts
     self->idle_limit_ms = limit_ms;
 }
 
@@ -188,8 +188,8 @@ tally_db_connect(tally_db_t *self)
     tally_db_disconnect(self);
     forget_error(self);
     char *error;
-    self->handle = tally_db_session_open(self->conninfo, self->application,
-                                         self->idle_limit_ms, &error);
+    self->handle = tally_db_session_open(self->conninfo, self->application, self->idle_limit_ms,
+                                         &error);
     if (self->handle == NULL) {
         remember_error(self, "", error);
         free(error);
@@ -314,7 +314,7 @@ ready(tally_db_t *self)
         return tally_db_connect(self);
     }
     if (self->spoiled != TALLY_DB_DONE) {
-        return self->spoiled;       // and its error stays what tally_db_error tells
+        return self->spoiled;    // and its error stays what tally_db_error tells
     }
     if (broken(self)) {
         remember_error(self, "", "the connection was lost");

@@ -29,7 +29,7 @@ enum {
     OID_INT8_ARRAY = 1016,
 };
 
-#define ARRAY_HEAD_BYTES 20     // dimensions, has null, element type, length, lower bound
+#define ARRAY_HEAD_BYTES 20    // dimensions, has null, element type, length, lower bound
 
 static void
 put_int4(uint8_t *at, int32_t value)

@@ -30,7 +30,7 @@ tally_db_outcome_t
 tally_db_classify(const char *sqlstate)
 {
     if (sqlstate == NULL || sqlstate[0] == '\0') {
-        return TALLY_DB_RETRY;      // libpq itself said so: nothing came from the server
+        return TALLY_DB_RETRY;    // libpq itself said so: nothing came from the server
     }
     if (strcmp(sqlstate, "00000") == 0) {
         return TALLY_DB_DONE;
@@ -167,15 +167,16 @@ static PGconn *
 start_connecting(const char *conninfo, const char *application)
 {
     const char *const names[] = {
-        "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count",
-        "tcp_user_timeout", "dbname", "application_name", "client_encoding", NULL,
+        "keepalives",       "keepalives_idle",  "keepalives_interval",
+        "keepalives_count", "tcp_user_timeout", "dbname",
+        "application_name", "client_encoding",  NULL,
     };
     const char *const values[] = {
         "1", "5", "2", "3", "10000", conninfo, application, "UTF8", NULL,
     };
     PGconn *handle = PQconnectStartParams(names, values, 1);
     if (handle == NULL) {
-        abort();        // libpq's way to say that there is no memory
+        abort();    // libpq's way to say that there is no memory
     }
     return handle;
 }
@@ -194,7 +195,7 @@ tally_db_session_open(const char *conninfo, const char *application, int idle_li
         *error = tally_strdup(late ? "no connection in time" : PQerrorMessage(handle));
     }
     if (*error != NULL) {
-        (*error)[strcspn(*error, "\n")] = '\0';     // libpq's own are several lines long
+        (*error)[strcspn(*error, "\n")] = '\0';    // libpq's own are several lines long
         PQfinish(handle);
         return NULL;
     }

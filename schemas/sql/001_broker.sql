@@ -223,9 +223,9 @@ as $$
 $$;
 
 -- tally.settle: ends messages of a lease for good, in the caller's own transaction.
---   messages null: all that are left of the lease.  results: one per message, for those who asked; null
---   entries are stored as an empty result.  Raises TY001 when the lease is no longer valid: the caller's
---   writes must go with it, so let it roll back.
+--   messages null: all that are left of the lease.  results: one per message, in their order, for those who
+--   asked; who asked and gets none here gets an empty one.  Raises TY001 when the lease is no longer valid:
+--   the caller's writes must go with it, so let it roll back.
 create function tally.settle(lease bigint, messages bigint[] default null, results bytea[] default null)
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -241,26 +241,33 @@ begin
               hint = 'its deadline passed or its worker was taken for dead; roll back, the work is done elsewhere';
     end if;
     ids := coalesce(messages, held.messages);
-    if results is not null then
-        if exists (select from unnest(results) r (body) where octet_length(r.body) > 16711680) then
-            raise exception using errcode = 'TY004', message = 'a result is larger than 16711680 bytes';
-        end if;
-        insert into tally.result (sender, sequence, item, tenant, outcome, body, until)
-        select m.sender, m.sequence, m.item, m.tenant, 1, coalesce(r.body, ''),
-               clock_timestamp() + make_interval(secs => q.result_kept_ms / 1000.0)
-        from unnest(ids, results) r (id, body)
-        join tally.message m on m.tenant = held.tenant and m.id = r.id
-        join tally.queue q on q.id = m.queue
-        where m.sender is not null
-        on conflict do nothing;
+    if exists (select from unnest(results) r (body) where octet_length(r.body) > 16711680) then
+        raise exception using errcode = 'TY004', message = 'a result is larger than 16711680 bytes';
     end if;
-    delete from tally.blob b
-    using tally.message m, tally.queue q
-    where m.tenant = held.tenant and m.id = any (ids) and m.is_blob and q.id = m.queue
-      and not q.keep_blobs and b.tenant = m.tenant and b.id = m.id;
-    delete from tally.message m
-    where m.tenant = held.tenant and m.id = any (ids) and m.id = any (held.messages);
-    get diagnostics ended = row_count;
+    -- set operations: a comparison of each with each would cost more than all the rest
+    if messages is not null and exists (select unnest(ids) except select unnest(held.messages)) then
+        raise exception using errcode = 'TY001',
+              message = format('lease %s does not hold all of these messages any more', lease);
+    end if;
+    with gone as (
+        delete from tally.message m
+        where m.tenant = held.tenant and m.id = any (ids)
+        returning m.id, m.queue, m.is_blob, m.sender, m.sequence, m.item
+    ), gone_blob as (
+        delete from tally.blob b
+        using gone g join tally.queue q on q.id = g.queue
+        where g.is_blob and not q.keep_blobs and b.tenant = held.tenant and b.id = g.id
+    ), kept as (
+        insert into tally.result (sender, sequence, item, tenant, outcome, body, until)
+        select g.sender, g.sequence, g.item, held.tenant, 1, coalesce(r.body, ''),
+               clock_timestamp() + make_interval(secs => q.result_kept_ms / 1000.0)
+        from gone g
+        join tally.queue q on q.id = g.queue
+        left join unnest(ids, results) r (id, body) on r.id = g.id
+        where g.sender is not null
+        on conflict do nothing
+    )
+    select count(*) into ended from gone;
     if ended <> cardinality(ids) then
         raise exception using errcode = 'TY001',
               message = format('lease %s does not hold all of these messages any more', lease);
@@ -269,7 +276,7 @@ begin
         delete from tally.lease l where l.id = held.id;
     else
         update tally.lease l
-        set messages = array(select m from unnest(held.messages) m where m <> all (ids))
+        set messages = array(select unnest(held.messages) except select unnest(ids) order by 1)
         where l.id = held.id;
     end if;
 end

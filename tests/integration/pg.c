@@ -23,17 +23,17 @@
 #include "lib/migrations.h"
 
 #define START_MS_MAX 30000
-#define SOCKET_DIR_BYTES_MAX 80         // sockaddr_un takes 108; the names below need the rest
+#define SOCKET_DIR_BYTES_MAX 80    // sockaddr_un takes 108; the names below need the rest
 
 enum order { ORDER_STOP = 'S', ORDER_START = 'G', ORDER_DONE = '.' };
 
 struct tally_pg {
-    char *dir;              // data, socket and log
-    char *conninfo;         // of the database made last
-    int database;           // its number
+    char *dir;         // data, socket and log
+    char *conninfo;    // of the database made last
+    int database;      // its number
     pid_t keeper;
-    int orders;             // to the keeper; its end makes the keeper clean up
-    int answers;            // from the keeper
+    int orders;     // to the keeper; its end makes the keeper clean up
+    int answers;    // from the keeper
     const char *const *settings;
 };
 
@@ -148,8 +148,14 @@ static pid_t
 start_server(const tally_pg_t *self)
 {
     const char *fixed[] = {
-        "listen_addresses=", "unix_socket_permissions=0700", "fsync=off", "shared_buffers=64MB",
-        "max_connections=60", "max_wal_size=256MB", "log_min_messages=warning", "timezone=UTC",
+        "listen_addresses=",
+        "unix_socket_permissions=0700",
+        "fsync=off",
+        "shared_buffers=64MB",
+        "max_connections=60",
+        "max_wal_size=256MB",
+        "log_min_messages=warning",
+        "timezone=UTC",
     };
     const char *args[64];
     size_t count = 0;
@@ -222,7 +228,7 @@ start_keeper(tally_pg_t *self)
         fail("fork: %s", strerror(errno));
     }
     if (self->keeper == 0) {
-        setsid();               // a Ctrl-C is for the test program; the keeper sees its end
+        setsid();    // a Ctrl-C is for the test program; the keeper sees its end
         signal(SIGPIPE, SIG_IGN);
         close(orders[1]);
         close(answers[0]);
@@ -268,7 +274,7 @@ connect_to(const tally_pg_t *self, const char *database)
             fail("%s", PQerrorMessage(handle));
         }
         PQfinish(handle);
-        poll(NULL, 0, 10);      // nobody tells us when it listens; the deadline is above
+        poll(NULL, 0, 10);    // nobody tells us when it listens; the deadline is above
     }
 }
 
@@ -357,8 +363,8 @@ make_cluster(tally_pg_t *self)
     char *data = tally_format("%s/data", self->dir);
     char *initdb = program_path("initdb");
     const char *const args[] = {
-        initdb, "-D", data, "-U", "tally", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync",
-        "--wal-segsize=4", NULL,
+        initdb, "-D",   data,         "-U",        "tally",           "-A", "trust",
+        "-E",   "UTF8", "--locale=C", "--no-sync", "--wal-segsize=4", NULL,
     };
     if (!run_program(self->dir, true, args)) {
         print_log(self->dir);

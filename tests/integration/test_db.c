@@ -26,9 +26,9 @@ static tally_pg_t *pg;
 
 struct fixture {
     tally_db_t *db;
-    tally_db_t *other;          // a second session
+    tally_db_t *other;    // a second session
     tally_params_t params;
-    int listener;               // of a server that never answers
+    int listener;    // of a server that never answers
     char *dir;
 };
 
@@ -64,7 +64,8 @@ set_up(void **state)
     f->other = tally_db_new(conninfo, "test-other");
     *state = f;
     return tally_db_script(f->other, "create table pair (id int primary key, value text);"
-                                     "insert into pair values (1, 'one')") == TALLY_DB_DONE
+                                     "insert into pair values (1, 'one')")
+                   == TALLY_DB_DONE
                ? 0
                : -1;
 }
@@ -221,8 +222,7 @@ session_of_a_role_without_rights_still_connects(void **state)
     f->db = tally_db_new(conninfo, "test-plain");
     free(conninfo);
     must(tally_db_connect(f->db));
-    assert_int_equal(tally_db_run(f->db, "select * from tally.queue", NULL, NULL),
-                     TALLY_DB_RETRY);
+    assert_int_equal(tally_db_run(f->db, "select * from tally.queue", NULL, NULL), TALLY_DB_RETRY);
     assert_string_equal(tally_db_sqlstate(f->db), "42501");
     tally_db_destroy(&f->db);
     must(tally_db_script(f->other, "drop role plain"));
@@ -407,7 +407,7 @@ snapshots_that_cross_mean_retry(void **state)
                      TALLY_DB_RETRY);
     assert_string_equal(tally_db_sqlstate(f->db), "40001");
     tally_db_rollback(f->db);
-    assert_string_equal(tally_db_sqlstate(f->db), "40001");     // still readable
+    assert_string_equal(tally_db_sqlstate(f->db), "40001");    // still readable
 }
 
 static void
@@ -496,7 +496,7 @@ commit_that_may_not_have_reached_the_standby_is_unknown(void **state)
                                             " and wait_event = 'SyncRep'"),
                      TALLY_DB_UNKNOWN);
     assert_true(tally_db_connected(f->db));
-    must(tally_db_begin(f->db, TALLY_DB_READ_COMMITTED));       // the taint was of that commit only
+    must(tally_db_begin(f->db, TALLY_DB_READ_COMMITTED));    // the taint was of that commit only
     must(tally_db_commit(f->db));
 }
 
@@ -509,7 +509,7 @@ commit_whose_connection_is_lost_is_unknown(void **state)
                                             " and wait_event = 'SyncRep'"),
                      TALLY_DB_UNKNOWN);
     assert_false(tally_db_connected(f->db));
-    assert_int_equal(look(f, count_sql), 1);        // this time it was done; nobody could have told
+    assert_int_equal(look(f, count_sql), 1);    // this time it was done; nobody could have told
 }
 
 static void *
@@ -517,8 +517,8 @@ end_the_sleeper(void *context)
 {
     (void)context;
     return disturb_the_wait(
-        (void *)(uintptr_t)"select pg_terminate_backend(pid) from pg_stat_activity"
-                           " where application_name = 'test-db' and wait_event = 'PgSleep'");
+        (void *)(uintptr_t) "select pg_terminate_backend(pid) from pg_stat_activity"
+                            " where application_name = 'test-db' and wait_event = 'PgSleep'");
 }
 
 static void
