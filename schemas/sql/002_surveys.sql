@@ -72,12 +72,15 @@ create table tally.export (
     id           bigint not null,                   -- of the message that asked
     survey       text not null,
     format       text not null check (format in ('table', 'csv', 'ndjson')),
-    target       text not null,                     -- file, or schema.table
+    target       text not null,                     -- file or table; empty: it never came so far
     state        text not null check (state in ('running', 'done', 'failed', 'cancelled')),
     rows_done    bigint not null default 0,
     rows_total   bigint not null default 0,
+    until_number bigint not null default 0,         -- responses that came later are not part of it
     last_number  bigint not null default 0,         -- checkpoint: rows up to this response are out
     file_bytes   bigint not null default 0,         -- checkpoint: valid bytes of the file so far
+    part         bigint,                            -- checkpoint: the lease whose part of the file that is
+    definition   bytea,                             -- the survey's when it began; null once it ended
     sha256       text,
     error        text,
     requested_at timestamptz not null,
@@ -94,6 +97,7 @@ create table tally.worker (
     host       text not null,
     started_at timestamptz not null,
     pinged_at  timestamptz not null,
+    stopped    boolean not null default false,      -- it said so with its last ping: nobody misses it
     silent     boolean not null default false       -- an alert was published
 );
 
@@ -109,19 +113,37 @@ exception when others then
 end
 $$;
 
--- an export is here from the moment its request is confirmed
+-- An export is here from the moment its request is confirmed.  One whose message is no longer there, but in the
+-- dead letters or dropped from them, will not go on: failed, whatever its last worker wrote.  A failed one whose
+-- message is back was asked to try again.
 create view tally.exports as
-select t.name as tenant, e.id, e.survey, e.format, e.target, e.state, e.rows_done, e.rows_total, e.sha256,
-       e.error, e.requested_at, e.started_at, e.finished_at
+select t.name as tenant, e.id, e.survey, e.format, nullif(e.target, '') as target,
+       case when e.state = 'running' and m.id is null then 'failed'
+            when e.state = 'failed' and m.id is not null then 'queued' else e.state end as state,
+       e.rows_done, e.rows_total, e.sha256,
+       case when e.state = 'running' and m.id is null
+            then coalesce(d.reason, e.error, 'its message was dropped') else e.error end as error,
+       e.requested_at, e.started_at,
+       case when e.state = 'running' and m.id is null then d.buried_at else e.finished_at end as finished_at,
+       e.file_bytes as bytes
 from tally.export e
 join tally.tenant t on t.id = e.tenant
+left join tally.message m on m.tenant = e.tenant and m.id = e.id
+left join tally.dead_letter d on d.tenant = e.tenant and d.id = e.id
 union all
 select t.name, m.id, tally.json_or_null(m.body) ->> 'survey', tally.json_or_null(m.body) ->> 'format', null,
-       'queued', 0, null, null, null, m.created_at, null, null
+       'queued', 0, null, null, null, m.created_at, null, null, null
 from tally.message m
 join tally.tenant t on t.id = m.tenant
 where m.queue = (select q.id from tally.queue q where q.name = 'export')
-  and not exists (select from tally.export e where e.tenant = m.tenant and e.id = m.id);
+  and not exists (select from tally.export e where e.tenant = m.tenant and e.id = m.id)
+union all
+select t.name, d.id, tally.json_or_null(d.body) ->> 'survey', tally.json_or_null(d.body) ->> 'format', null,
+       'failed', 0, null, null, d.reason, d.created_at, null, d.buried_at, null
+from tally.dead_letter d
+join tally.tenant t on t.id = d.tenant
+where d.queue = (select q.id from tally.queue q where q.name = 'export')
+  and not exists (select from tally.export e where e.tenant = d.tenant and e.id = d.id);
 
 create view tally.workers as
-select w.name, w.role, w.pid, w.host, w.started_at, w.pinged_at, w.silent from tally.worker w;
+select w.name, w.role, w.pid, w.host, w.started_at, w.pinged_at, w.silent, w.stopped from tally.worker w;
