@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "broker/row_decode.h"
 #include "broker/tick_lock.h"
 #include "lib/alloc.h"
 #include "lib/migrations.h"
@@ -15,7 +16,6 @@ struct tally_recover_store {
     tally_db_t *db;
     char *error;                // of our own making; NULL: see the connection's
     int64_t *numbers;           // an array read last
-    uint64_t *ids;
 };
 
 tally_recover_store_t *
@@ -36,7 +36,6 @@ tally_recover_store_destroy(tally_recover_store_t **self_p)
     tally_db_destroy(&self->db);
     free(self->error);
     free(self->numbers);
-    free(self->ids);
     free(self);
     *self_p = NULL;
 }
@@ -171,46 +170,17 @@ tally_recover_store_find_tick(tally_recover_store_t *self, uint64_t epoch, uint6
 
 //  ---- loading --------------------------------------------------------------------------------------------
 
-static void
-copy_name(char *name, size_t room, tally_bytes_t text)
-{
-    snprintf(name, room, "%.*s", (int)text.size, (const char *)text.data);
-}
-
-static void
-read_queue(const tally_rows_t *rows, int row, tally_queue_row_t *queue)
-{
-    *queue = (tally_queue_row_t){
-        .id = (uint32_t)tally_rows_int8(rows, row, 0),
-        .visibility_ms = (int32_t)tally_rows_int8(rows, row, 2),
-        .failures_max = (int32_t)tally_rows_int8(rows, row, 3),
-        .crashes_max = (int32_t)tally_rows_int8(rows, row, 4),
-        .retry_ms = (int32_t)tally_rows_int8(rows, row, 5),
-        .retry_ms_max = (int32_t)tally_rows_int8(rows, row, 6),
-        .batch_max = (int32_t)tally_rows_int8(rows, row, 7),
-        .window_ms = tally_rows_int8(rows, row, 8),
-        .window_count = (int32_t)tally_rows_int8(rows, row, 9),
-        .exclusive = tally_rows_bool(rows, row, 10),
-        .keep_blobs = tally_rows_bool(rows, row, 11),
-        .result_kept_ms = tally_rows_int8(rows, row, 12),
-        .dedupe_kept_ms = tally_rows_int8(rows, row, 13),
-    };
-    copy_name(queue->name, sizeof queue->name, tally_rows_bytes(rows, row, 1));
-}
-
 static tally_db_outcome_t
 load_queues(tally_recover_store_t *self, const tally_recover_sink_t *sink)
 {
     tally_rows_t rows;
     tally_db_outcome_t outcome = tally_db_run(
         self->db,
-        "select id, name, visibility_ms, failures_max, crashes_max, retry_ms, retry_ms_max, batch_max, "
-        "window_ms, window_count, exclusive, keep_blobs, result_kept_ms, dedupe_kept_ms "
-        "from tally.queue order by id",
+        "select " TALLY_QUEUE_COLUMNS " from tally.queue q order by q.id",
         NULL, &rows);
     for (int i = 0; outcome == TALLY_DB_DONE && i < rows.rows; i++) {
         tally_queue_row_t queue;
-        read_queue(&rows, i, &queue);
+        tally_row_decode_queue(&rows, i, &queue);
         sink->queue(sink->context, &queue);
     }
     return outcome;
@@ -229,7 +199,7 @@ load_tenants(tally_recover_store_t *self, const tally_recover_sink_t *sink)
                                      .messages_max = tally_rows_int8(&rows, i, 3),
                                      .bytes_max = tally_rows_int8(&rows, i, 4),
                                      .leased_max = tally_rows_int8(&rows, i, 5)};
-        copy_name(tenant.name, sizeof tenant.name, tally_rows_bytes(&rows, i, 1));
+        tally_row_copy_name(tenant.name, sizeof tenant.name, tally_rows_bytes(&rows, i, 1));
         sink->tenant(sink->context, &tenant);
     }
     return outcome;
@@ -246,32 +216,10 @@ load_terms(tally_recover_store_t *self, const tally_recover_sink_t *sink)
                                  .tenant = (uint32_t)tally_rows_int8(&rows, i, 1),
                                  .epoch = (uint64_t)tally_rows_int8(&rows, i, 2),
                                  .worker = (uint64_t)tally_rows_int8(&rows, i, 3)};
-        copy_name(term.worker_name, sizeof term.worker_name, tally_rows_bytes(&rows, i, 4));
+        tally_row_copy_name(term.worker_name, sizeof term.worker_name, tally_rows_bytes(&rows, i, 4));
         sink->term(sink->context, &term);
     }
     return outcome;
-}
-
-//  The elements of a one-dimensional bigint[] in PostgreSQL's binary form: dimensions, flags, element type,
-//  length, lower bound, then length-prefixed values.  Returns how many; *numbers is reused.
-static size_t
-read_array(tally_bytes_t bytes, int64_t **numbers)
-{
-    const uint8_t *at = bytes.data;
-    if (bytes.size < 20) {
-        return 0;                       // empty: no dimensions
-    }
-    size_t count = (size_t)at[12] << 24 | (size_t)at[13] << 16 | (size_t)at[14] << 8 | at[15];
-    assert(bytes.size == 20 + count * 12);
-    *numbers = tally_realloc_array(*numbers, count, sizeof **numbers);
-    for (size_t i = 0; i < count; i++) {
-        uint64_t value = 0;
-        for (size_t k = 0; k < 8; k++) {
-            value = value << 8 | at[20 + i * 12 + 4 + k];
-        }
-        (*numbers)[i] = (int64_t)value;
-    }
-    return count;
 }
 
 static tally_db_outcome_t
@@ -280,56 +228,15 @@ load_leases(tally_recover_store_t *self, const tally_recover_sink_t *sink)
     tally_rows_t rows;
     tally_db_outcome_t outcome = tally_db_run(
         self->db,
-        "select id, tenant, queue, worker, "
-        "(extract(epoch from deadline - clock_timestamp()) * 1000)::bigint, messages from tally.lease "
-        "order by id",
+        "select " TALLY_LEASE_COLUMNS " from tally.lease l order by l.id",
         NULL, &rows);
     for (int i = 0; outcome == TALLY_DB_DONE && i < rows.rows; i++) {
-        size_t count = read_array(tally_rows_bytes(&rows, i, 5), &self->numbers);
-        self->ids = tally_realloc_array(self->ids, count + 1, sizeof *self->ids);
-        for (size_t k = 0; k < count; k++) {
-            self->ids[k] = (uint64_t)self->numbers[k];
-        }
-        const tally_lease_row_t lease = {.id = (uint64_t)tally_rows_int8(&rows, i, 0),
-                                         .tenant = (uint32_t)tally_rows_int8(&rows, i, 1),
-                                         .queue = (uint32_t)tally_rows_int8(&rows, i, 2),
-                                         .worker = (uint64_t)tally_rows_int8(&rows, i, 3),
-                                         .left_ms = tally_rows_int8(&rows, i, 4),
-                                         .messages = self->ids,
-                                         .count = count};
+        tally_lease_row_t lease;
+        tally_row_decode_lease(&rows, i, &lease);
         sink->lease(sink->context, &lease);
+        free((void *)(uintptr_t)lease.messages);
     }
     return outcome;
-}
-
-static void
-read_message(const tally_rows_t *rows, int row, tally_message_row_t *message)
-{
-    *message = (tally_message_row_t){
-        .id = (uint64_t)tally_rows_int8(rows, row, 0),
-        .tenant = (uint32_t)tally_rows_int8(rows, row, 1),
-        .queue = (uint32_t)tally_rows_int8(rows, row, 2),
-        .priority = (uint8_t)tally_rows_int8(rows, row, 3),
-        .is_blob = tally_rows_bool(rows, row, 4),
-        .releases = tally_rows_bool(rows, row, 5),
-        .past_window = tally_rows_bool(rows, row, 6),
-        .due_ms = tally_rows_int8(rows, row, 7),
-        .age_ms = tally_rows_int8(rows, row, 8),
-        .body_bytes = (uint32_t)tally_rows_int8(rows, row, 9),
-        .deliveries = (int32_t)tally_rows_int8(rows, row, 10),
-        .failures = (int32_t)tally_rows_int8(rows, row, 11),
-        .crashes = (int32_t)tally_rows_int8(rows, row, 12),
-        .batch_max = (int32_t)tally_rows_int8(rows, row, 13),
-        .key = tally_rows_bytes(rows, row, 14),
-    };
-    tally_bytes_t sender = tally_rows_bytes(rows, row, 15);
-    if (sender.data != NULL) {
-        assert(sender.size == TALLY_SENDER_BYTES);
-        message->asked = true;
-        memcpy(message->asker.sender, sender.data, TALLY_SENDER_BYTES);
-        message->asker.sequence = (uint64_t)tally_rows_int8(rows, row, 16);
-        message->asker.item = (uint16_t)tally_rows_int8(rows, row, 17);
-    }
 }
 
 //  By a cursor, so that millions of rows pass through in pieces; ordered as the primary key is, so that nothing is
@@ -340,17 +247,14 @@ load_messages(tally_recover_store_t *self, const tally_recover_sink_t *sink)
     tally_db_outcome_t outcome = tally_db_script(
         self->db,
         "declare waiting no scroll cursor for "
-        "select id, tenant, queue, priority, is_blob, releases, past_window, "
-        "(extract(epoch from due - clock_timestamp()) * 1000)::bigint, "
-        "(extract(epoch from clock_timestamp() - created_at) * 1000)::bigint, octet_length(body), "
-        "deliveries, failures, crashes, batch_max, key, sender, sequence, item "
-        "from tally.message order by tenant, id");
+        "select " TALLY_MESSAGE_COLUMNS " "
+        "from tally.message m order by m.tenant, m.id");
     tally_rows_t rows = {.rows = 1};
     while (outcome == TALLY_DB_DONE && rows.rows > 0) {
         outcome = tally_db_run(self->db, "fetch 10000 from waiting", NULL, &rows);
         for (int i = 0; outcome == TALLY_DB_DONE && i < rows.rows; i++) {
             tally_message_row_t message;
-            read_message(&rows, i, &message);
+            tally_row_decode_message(&rows, i, &message);
             sink->message(sink->context, &message);
         }
     }
@@ -393,7 +297,7 @@ tally_recover_store_sender(tally_recover_store_t *self, const uint8_t id[TALLY_S
     if (*found) {
         memcpy(row->id, id, TALLY_SENDER_BYTES);
         row->last = tally_rows_int8(&rows, 0, 0);
-        row->missing_count = read_array(tally_rows_bytes(&rows, 0, 1), &self->numbers);
+        row->missing_count = tally_row_decode_array(tally_rows_bytes(&rows, 0, 1), &self->numbers);
         row->missing = self->numbers;
     }
     return outcome;

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+//  row_decode - see row_decode.h.
+
+#include "broker/row_decode.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "lib/alloc.h"
+
+void
+tally_row_copy_name(char *name, size_t room, tally_bytes_t text)
+{
+    snprintf(name, room, "%.*s", (int)text.size, (const char *)text.data);
+}
+
+void
+tally_row_decode_queue(const tally_rows_t *rows, int row, tally_queue_row_t *queue)
+{
+    *queue = (tally_queue_row_t){
+        .id = (uint32_t)tally_rows_int8(rows, row, 0),
+        .visibility_ms = (int32_t)tally_rows_int8(rows, row, 2),
+        .failures_max = (int32_t)tally_rows_int8(rows, row, 3),
+        .crashes_max = (int32_t)tally_rows_int8(rows, row, 4),
+        .retry_ms = (int32_t)tally_rows_int8(rows, row, 5),
+        .retry_ms_max = (int32_t)tally_rows_int8(rows, row, 6),
+        .batch_max = (int32_t)tally_rows_int8(rows, row, 7),
+        .window_ms = tally_rows_int8(rows, row, 8),
+        .window_count = (int32_t)tally_rows_int8(rows, row, 9),
+        .exclusive = tally_rows_bool(rows, row, 10),
+        .keep_blobs = tally_rows_bool(rows, row, 11),
+        .result_kept_ms = tally_rows_int8(rows, row, 12),
+        .dedupe_kept_ms = tally_rows_int8(rows, row, 13),
+    };
+    tally_row_copy_name(queue->name, sizeof queue->name, tally_rows_bytes(rows, row, 1));
+}
+
+size_t
+tally_row_decode_array(tally_bytes_t bytes, int64_t **numbers)
+{
+    const uint8_t *at = bytes.data;
+    if (bytes.size < 20) {
+        return 0;                       // empty: no dimensions
+    }
+    size_t count = (size_t)at[12] << 24 | (size_t)at[13] << 16 | (size_t)at[14] << 8 | at[15];
+    assert(bytes.size == 20 + count * 12);
+    *numbers = tally_realloc_array(*numbers, count, sizeof **numbers);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t value = 0;
+        for (size_t k = 0; k < 8; k++) {
+            value = value << 8 | at[20 + i * 12 + 4 + k];
+        }
+        (*numbers)[i] = (int64_t)value;
+    }
+    return count;
+}
+
+void
+tally_row_decode_message(const tally_rows_t *rows, int row, tally_message_row_t *message)
+{
+    *message = (tally_message_row_t){
+        .id = (uint64_t)tally_rows_int8(rows, row, 0),
+        .tenant = (uint32_t)tally_rows_int8(rows, row, 1),
+        .queue = (uint32_t)tally_rows_int8(rows, row, 2),
+        .priority = (uint8_t)tally_rows_int8(rows, row, 3),
+        .is_blob = tally_rows_bool(rows, row, 4),
+        .releases = tally_rows_bool(rows, row, 5),
+        .past_window = tally_rows_bool(rows, row, 6),
+        .due_ms = tally_rows_int8(rows, row, 7),
+        .age_ms = tally_rows_int8(rows, row, 8),
+        .body_bytes = (uint32_t)tally_rows_int8(rows, row, 9),
+        .deliveries = (int32_t)tally_rows_int8(rows, row, 10),
+        .failures = (int32_t)tally_rows_int8(rows, row, 11),
+        .crashes = (int32_t)tally_rows_int8(rows, row, 12),
+        .batch_max = (int32_t)tally_rows_int8(rows, row, 13),
+        .key = tally_rows_bytes(rows, row, 14),
+    };
+    tally_bytes_t sender = tally_rows_bytes(rows, row, 15);
+    if (sender.data != NULL) {
+        assert(sender.size == TALLY_SENDER_BYTES);
+        message->asked = true;
+        memcpy(message->asker.sender, sender.data, TALLY_SENDER_BYTES);
+        message->asker.sequence = (uint64_t)tally_rows_int8(rows, row, 16);
+        message->asker.item = (uint16_t)tally_rows_int8(rows, row, 17);
+    }
+}
+
+void
+tally_row_decode_lease(const tally_rows_t *rows, int row, tally_lease_row_t *lease)
+{
+    int64_t *ids = NULL;
+    size_t count = tally_row_decode_array(tally_rows_bytes(rows, row, 5), &ids);
+    *lease = (tally_lease_row_t){.id = (uint64_t)tally_rows_int8(rows, row, 0),
+                                 .tenant = (uint32_t)tally_rows_int8(rows, row, 1),
+                                 .queue = (uint32_t)tally_rows_int8(rows, row, 2),
+                                 .worker = (uint64_t)tally_rows_int8(rows, row, 3),
+                                 .left_ms = tally_rows_int8(rows, row, 4),
+                                 .messages = (const uint64_t *)ids,
+                                 .count = count};
+}

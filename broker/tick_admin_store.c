@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT
+//  tick_admin_store - statements of a tick for what operators change, and for housekeeping.  Rare; otherwise as
+//  tick_statements_store.c.
+
+#include "broker/row_decode.h"
+#include "broker/tick_columns.h"
+
+static bool
+queues_wanted(const tally_plan_t *plan)
+{
+    return plan->queues.count > 0;
+}
+
+static void
+queues_write(tally_statement_params_t *params, const tally_plan_t *plan)
+{
+    TEXT(&plan->queues, tally_bytes_of(e->name));
+    INT4(&plan->queues, e->visibility_ms);
+    INT4(&plan->queues, e->failures_max);
+    INT4(&plan->queues, e->crashes_max);
+    INT4(&plan->queues, e->retry_ms);
+    INT4(&plan->queues, e->retry_ms_max);
+    INT4(&plan->queues, e->batch_max);
+    INT8(&plan->queues, e->window_ms);
+    INT4(&plan->queues, e->window_count);
+    BOOL(&plan->queues, e->exclusive);
+    BOOL(&plan->queues, e->keep_blobs);
+    INT8(&plan->queues, e->result_kept_ms);
+    INT8(&plan->queues, e->dedupe_kept_ms);
+}
+
+static void
+queues_read(tally_tick_result_t *result, const PGresult *answer)
+{
+    const tally_rows_t rows = {answer, PQntuples(answer)};
+    for (int i = 0; i < rows.rows; i++) {
+        tally_row_decode_queue(&rows, i, TALLY_PUSH(&result->queues));
+    }
+}
+
+#define POLICY                                                                                            \
+    "name, visibility_ms, failures_max, crashes_max, retry_ms, retry_ms_max, batch_max, window_ms, "      \
+    "window_count, exclusive, keep_blobs, result_kept_ms, dedupe_kept_ms"
+
+//  distinct on: the last of two changes of one queue in a tick counts; ON CONFLICT would fail on the second.
+static const char queues_sql[] =
+    "insert into tally.queue as q (" POLICY ") "
+    "select " POLICY " from (select distinct on (u.name) u.* from unnest($1::text[], $2::integer[], $3::integer[], "
+    "$4::integer[], $5::integer[], $6::integer[], $7::integer[], $8::bigint[], $9::integer[], $10::boolean[], "
+    "$11::boolean[], $12::bigint[], $13::bigint[]) with ordinality u (" POLICY ", position) "
+    "order by u.name, u.position desc) u "
+    "on conflict (name) do update set (visibility_ms, failures_max, crashes_max, retry_ms, retry_ms_max, batch_max, "
+    "window_ms, window_count, exclusive, keep_blobs, result_kept_ms, dedupe_kept_ms) = "
+    "(excluded.visibility_ms, excluded.failures_max, excluded.crashes_max, excluded.retry_ms, excluded.retry_ms_max, "
+    "excluded.batch_max, excluded.window_ms, excluded.window_count, excluded.exclusive, excluded.keep_blobs, "
+    "excluded.result_kept_ms, excluded.dedupe_kept_ms) returning " TALLY_QUEUE_COLUMNS;
+
+static bool
+tenant_limits_wanted(const tally_plan_t *plan)
+{
+    return plan->tenant_limits.count > 0;
+}
+
+static void
+tenant_limits_write(tally_statement_params_t *params, const tally_plan_t *plan)
+{
+    INT4(&plan->tenant_limits, e->id);
+    INT4(&plan->tenant_limits, e->weight);
+    INT8(&plan->tenant_limits, e->messages_max);
+    INT8(&plan->tenant_limits, e->bytes_max);
+    INT8(&plan->tenant_limits, e->leased_max);
+}
+
+static const char tenant_limits_sql[] =
+    "update tally.tenant t set weight = u.weight, messages_max = u.messages_max, bytes_max = u.bytes_max, "
+    "leased_max = u.leased_max from (select distinct on (u.id) u.* "
+    "from unnest($1::integer[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[]) with ordinality "
+    "u (id, weight, messages_max, bytes_max, leased_max, position) order by u.id, u.position desc) u where t.id = u.id";
+
+static bool
+retried_wanted(const tally_plan_t *plan)
+{
+    return plan->retried.count > 0;
+}
+
+static void
+retried_write(tally_statement_params_t *params, const tally_plan_t *plan)
+{
+    INT4(&plan->retried, e->tenant);
+    INT8(&plan->retried, e->message);
+}
+
+static void
+retried_read(tally_tick_result_t *result, const PGresult *answer)
+{
+    const tally_rows_t rows = {answer, PQntuples(answer)};
+    for (int i = 0; i < rows.rows; i++) {
+        tally_row_decode_message(&rows, i, TALLY_PUSH(&result->retried));
+    }
+}
+
+static const char retried_sql[] =
+    "with dug as (delete from tally.dead_letter d using unnest($1::integer[], $2::bigint[]) u (tenant, id) "
+    "where d.tenant = u.tenant and d.id = u.id returning d.*) "
+    "insert into tally.message as m (tenant, id, queue, priority, is_blob, past_window, created_at, body, key, sender, "
+    "sequence, item, history) "
+    "select tenant, id, queue, priority, is_blob, true, created_at, body, key, sender, sequence, item, "
+    "history || 'retried by operator'::text from dug returning " TALLY_MESSAGE_COLUMNS;
+
+static bool
+dropped_wanted(const tally_plan_t *plan)
+{
+    return plan->dropped.count > 0;
+}
+
+static void
+dropped_write(tally_statement_params_t *params, const tally_plan_t *plan)
+{
+    INT4(&plan->dropped, e->tenant);
+    INT8(&plan->dropped, e->message);
+}
+
+static void
+dropped_read(tally_tick_result_t *result, const PGresult *answer)
+{
+    const tally_rows_t rows = {answer, PQntuples(answer)};
+    for (int i = 0; i < rows.rows; i++) {
+        tally_plan_fetch_t *dropped = TALLY_PUSH(&result->dropped);
+        dropped->tenant = (uint32_t)tally_rows_int8(&rows, i, 0);
+        dropped->message = (uint64_t)tally_rows_int8(&rows, i, 1);
+    }
+}
+
+static const char dropped_sql[] =
+    "with gone as (delete from tally.dead_letter d using unnest($1::integer[], $2::bigint[]) u (tenant, id) "
+    "where d.tenant = u.tenant and d.id = u.id returning d.tenant, d.id), "
+    "blobs as (delete from tally.blob b using gone g where b.tenant = g.tenant and b.id = g.id) "
+    "select tenant, id from gone";
+
+//  ---- housekeeping -------------------------------------------------------------------------------------------
+
+static bool
+housekeep_wanted(const tally_plan_t *plan)
+{
+    return plan->housekeep;
+}
+
+static void
+housekeep_write(tally_statement_params_t *params, const tally_plan_t *plan)
+{
+    next_one(params, (int64_t)plan->number);
+}
+
+//  A thousand of each at a time, so that no tick is held up; ticks of this epoch are kept for a while.
+static const char housekeep_sql[] =
+    "with results as (delete from tally.result where (sender, sequence, item) in "
+    "(select sender, sequence, item from tally.result where until < now() limit 1000)), "
+    "dedupes as (delete from tally.dedupe where (tenant, queue, key) in "
+    "(select tenant, queue, key from tally.dedupe where until < now() limit 1000)), "
+    "senders as (delete from tally.sender where id in "
+    "(select id from tally.sender where seen_at < now() - interval '30 days' limit 1000)) "
+    "delete from tally.tick t using tally.broker b "
+    "where t.epoch < b.epoch or t.epoch = b.epoch and t.number < $1 - 10000";
+
+#define STATEMENT(section, read) {#section, section##_sql, section##_wanted, section##_write, read}
+
+const tally_statement_t tally_tick_admin_statements[] = {
+    STATEMENT(queues, queues_read),     STATEMENT(tenant_limits, NULL), STATEMENT(retried, retried_read),
+    STATEMENT(dropped, dropped_read),   STATEMENT(housekeep, NULL),
+};
+const size_t tally_tick_admin_statement_count =
+    sizeof tally_tick_admin_statements / sizeof tally_tick_admin_statements[0];

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+//  tick_statements - the statements of a tick: their texts, their parameters out of a plan, their answers.
+//
+//  All are set-based and constant in number: a section of the plan is one statement, however many elements it has.
+//  None can fail on data.  Leases are touched only `for update skip locked`, so no worker's open transaction holds
+//  up a tick.  Shared by tick_store (which sends them) and nobody else.
+
+#ifndef TALLY_TICK_STATEMENTS_H
+#define TALLY_TICK_STATEMENTS_H
+
+#include <libpq-fe.h>
+
+#include "broker/pgarray.h"
+#include "broker/plan.h"
+
+#define TALLY_STATEMENT_PARAMS_MAX 17
+
+//  The parameters of the statement that is being sent, reused from one to the next.
+typedef struct {
+    tally_pgarray_t values[TALLY_STATEMENT_PARAMS_MAX];
+    int count;
+} tally_statement_params_t;
+
+typedef struct {
+    const char *name;           // as prepared
+    const char *sql;
+    //  False: this plan has nothing for it.
+    bool (*wanted)(const tally_plan_t *plan);
+    void (*write)(tally_statement_params_t *params, const tally_plan_t *plan);
+    //  What came back; NULL: nothing to read.
+    void (*read)(tally_tick_result_t *result, const PGresult *answer);
+} tally_statement_t;
+
+//  In the order in which a tick sends them, behind its guard and before its COMMIT.
+extern const tally_statement_t tally_tick_statements[];
+extern const size_t tally_tick_statement_count;
+//  Behind those: what operators change, and housekeeping.
+extern const tally_statement_t tally_tick_admin_statements[];
+extern const size_t tally_tick_admin_statement_count;
+
+//  Of every session that runs them.
+extern const char tally_tick_session_sql[];
+extern const char tally_tick_guard_lock_sql[];      // $1: the lock's key
+extern const char tally_tick_guard_epoch_sql[];     // $1: epoch, $2: number of the tick
+
+#endif

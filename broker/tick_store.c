@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: MIT
+//  tick_store - see tick_store.h.
+//
+//  A tick is one pipeline: BEGIN, the guard (lock, then epoch and the tick's own record), a statement for each section of
+//  the plan, COMMIT, sync.  Nothing is waited for between them.  In a pipeline a failed statement lets the server skip
+//  the rest up to the sync, COMMIT included.  After any failure the connection is given up: a new one costs less than
+//  knowing what state the old one is in.
+
+#include "broker/tick_store.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "broker/tick_lock.h"
+#include "broker/tick_statements.h"
+#include "lib/alloc.h"
+#include "lib/db_session.h"
+#include "lib/log.h"
+
+#define ANSWERS_MAX 64
+
+static const char application[] = "tallyd-tick";
+
+struct tally_tick_store {
+    char *conninfo;
+    bool allow_unsafe;
+    PGconn *connection;
+    tally_statement_params_t params;
+    bool busy;
+    bool failed;                                // a statement answered with an error; sqlstate and error say which
+    bool committed;                             // COMMIT answered with its tag
+    bool local_only;                            // a warning said that the commit may not have reached the standby
+    const tally_statement_t *sent[ANSWERS_MAX]; // whose answers are to come, in order; NULL: begin, guard, commit
+    size_t sent_count, answered;
+    PGresult *kept[ANSWERS_MAX];                // answers that `result` points into
+    size_t kept_count;
+    tally_tick_result_t result;
+    char sqlstate[6];
+    char *error;
+};
+
+static void
+set_error(tally_tick_store_t *self, const char *sqlstate, const char *text)
+{
+    snprintf(self->sqlstate, sizeof self->sqlstate, "%s", sqlstate == NULL ? "" : sqlstate);
+    free(self->error);
+    self->error = tally_strdup(text);
+    self->error[strcspn(self->error, "\n")] = '\0';
+}
+
+static void
+clear_result(tally_tick_store_t *self)
+{
+    for (size_t i = 0; i < self->result.left.count; i++) {
+        free((void *)(uintptr_t)self->result.left.items[i].messages);
+    }
+    self->result.deduped.count = 0;
+    self->result.arrived.count = 0;
+    self->result.settled.count = 0;
+    self->result.ended_count = 0;
+    self->result.left.count = 0;
+    self->result.granted.count = 0;
+    self->result.fetched_count = 0;
+    self->result.queues.count = 0;
+    self->result.retried.count = 0;
+    self->result.dropped.count = 0;
+    for (size_t i = 0; i < self->kept_count; i++) {
+        PQclear(self->kept[i]);
+    }
+    self->kept_count = 0;
+}
+
+tally_tick_store_t *
+tally_tick_store_new(const char *conninfo, bool allow_unsafe)
+{
+    assert(tally_tick_statement_count + tally_tick_admin_statement_count + 4 <= ANSWERS_MAX);
+    tally_tick_store_t *self = tally_alloc(sizeof *self);
+    self->conninfo = tally_strdup(conninfo);
+    self->allow_unsafe = allow_unsafe;
+    self->error = tally_strdup("");
+    return self;
+}
+
+void
+tally_tick_store_destroy(tally_tick_store_t **self_p)
+{
+    tally_tick_store_t *self = *self_p;
+    if (self == NULL) {
+        return;
+    }
+    tally_tick_store_disconnect(self);
+    clear_result(self);
+    free(self->result.deduped.items);
+    free(self->result.arrived.items);
+    free(self->result.settled.items);
+    free(self->result.ended);
+    free(self->result.left.items);
+    free(self->result.granted.items);
+    free(self->result.fetched);
+    free(self->result.queues.items);
+    free(self->result.retried.items);
+    free(self->result.dropped.items);
+    for (size_t i = 0; i < TALLY_STATEMENT_PARAMS_MAX; i++) {
+        tally_pgarray_free(&self->params.values[i]);
+    }
+    free(self->conninfo);
+    free(self->error);
+    free(self);
+    *self_p = NULL;
+}
+
+//  ---- connecting -----------------------------------------------------------------------------------------
+
+static void
+take_notice(void *context, const PGresult *notice)
+{
+    tally_tick_store_t *self = context;
+    if (tally_db_session_notice(application, notice)) {
+        self->local_only = true;
+    }
+}
+
+//  One statement on the connection as it is set up; false with the error set.
+static bool
+succeeds(tally_tick_store_t *self, PGresult *answer)
+{
+    ExecStatusType status = PQresultStatus(answer);
+    bool good = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK;
+    if (!good) {
+        set_error(self, PQresultErrorField(answer, PG_DIAG_SQLSTATE), PQresultErrorMessage(answer));
+    }
+    PQclear(answer);
+    return good;
+}
+
+static bool
+prepare(tally_tick_store_t *self, const char *name, const char *sql)
+{
+    return succeeds(self, PQprepare(self->connection, name, sql, 0, NULL));
+}
+
+static bool
+prepare_all(tally_tick_store_t *self)
+{
+    bool good = succeeds(self, PQexec(self->connection, tally_tick_session_sql))
+                && prepare(self, "begin", "begin isolation level read committed")
+                && prepare(self, "lock", tally_tick_guard_lock_sql)
+                && prepare(self, "epoch", tally_tick_guard_epoch_sql) && prepare(self, "commit", "commit");
+    for (size_t i = 0; i < tally_tick_statement_count && good; i++) {
+        good = prepare(self, tally_tick_statements[i].name, tally_tick_statements[i].sql);
+    }
+    for (size_t i = 0; i < tally_tick_admin_statement_count && good; i++) {
+        good = prepare(self, tally_tick_admin_statements[i].name, tally_tick_admin_statements[i].sql);
+    }
+    return good;
+}
+
+//  A server that loses what it confirmed when the power goes is refused.
+static bool
+is_durable(tally_tick_store_t *self)
+{
+    PGresult *answer = PQexec(self->connection, "select current_setting('fsync'), current_setting('full_page_writes')");
+    bool durable = PQresultStatus(answer) == PGRES_TUPLES_OK && strcmp(PQgetvalue(answer, 0, 0), "on") == 0
+                   && strcmp(PQgetvalue(answer, 0, 1), "on") == 0;
+    PQclear(answer);
+    if (!durable && !self->allow_unsafe) {
+        set_error(self, "", "this server runs with fsync or full_page_writes off: a confirm would promise nothing");
+        return false;
+    }
+    return true;
+}
+
+tally_db_outcome_t
+tally_tick_store_connect(tally_tick_store_t *self)
+{
+    assert(self->connection == NULL);
+    char *error = NULL;
+    self->connection = tally_db_session_open(self->conninfo, application, 0, &error);
+    if (self->connection == NULL) {
+        set_error(self, "", error);
+        free(error);
+        return TALLY_DB_RETRY;
+    }
+    PQsetNoticeReceiver(self->connection, take_notice, self);
+    if (!is_durable(self)) {
+        tally_tick_store_disconnect(self);
+        return TALLY_DB_REJECT;
+    }
+    bool good = prepare_all(self);
+    if (!good || PQsetnonblocking(self->connection, 1) == -1 || PQenterPipelineMode(self->connection) == 0) {
+        if (good) {
+            set_error(self, "", PQerrorMessage(self->connection));
+        }
+        tally_tick_store_disconnect(self);
+        return tally_db_classify(self->sqlstate);
+    }
+    return TALLY_DB_DONE;
+}
+
+bool
+tally_tick_store_connected(const tally_tick_store_t *self)
+{
+    return self->connection != NULL;
+}
+
+void
+tally_tick_store_disconnect(tally_tick_store_t *self)
+{
+    if (self->connection != NULL) {
+        PQfinish(self->connection);
+        self->connection = NULL;
+    }
+    self->busy = false;
+}
+
+int
+tally_tick_store_fd(const tally_tick_store_t *self)
+{
+    return self->connection != NULL ? PQsocket(self->connection) : -1;
+}
+
+bool
+tally_tick_store_wants_write(const tally_tick_store_t *self)
+{
+    return self->busy && PQflush(self->connection) == 1;
+}
+
+bool
+tally_tick_store_busy(const tally_tick_store_t *self)
+{
+    return self->busy;
+}
+
+const char *
+tally_tick_store_sqlstate(const tally_tick_store_t *self)
+{
+    return self->sqlstate;
+}
+
+const char *
+tally_tick_store_error(const tally_tick_store_t *self)
+{
+    return self->error;
+}
+
+//  ---- sending --------------------------------------------------------------------------------------------
+
+//  Queues one prepared statement.  A failure here means a dead connection: advance() will see it.
+static void
+send(tally_tick_store_t *self, const char *name, const tally_statement_t *statement)
+{
+    const char *values[TALLY_STATEMENT_PARAMS_MAX];
+    int lengths[TALLY_STATEMENT_PARAMS_MAX];
+    int formats[TALLY_STATEMENT_PARAMS_MAX];
+    for (int i = 0; i < self->params.count; i++) {
+        assert(self->params.values[i].size <= INT32_MAX);
+        values[i] = (const char *)self->params.values[i].data;
+        lengths[i] = (int)self->params.values[i].size;
+        formats[i] = 1;
+    }
+    if (PQsendQueryPrepared(self->connection, name, self->params.count, values, lengths, formats, 1) == 0) {
+        set_error(self, "", PQerrorMessage(self->connection));
+    }
+    self->sent[self->sent_count++] = statement;
+    self->params.count = 0;
+}
+
+static void
+send_sections(tally_tick_store_t *self, const tally_plan_t *plan, const tally_statement_t *statements, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (statements[i].wanted(plan)) {
+            statements[i].write(&self->params, plan);
+            send(self, statements[i].name, &statements[i]);
+        }
+    }
+}
+
+void
+tally_tick_store_start(tally_tick_store_t *self, uint64_t epoch, const tally_plan_t *plan)
+{
+    assert(self->connection != NULL && !self->busy);
+    clear_result(self);
+    self->busy = true;
+    self->failed = false;
+    self->committed = false;
+    self->local_only = false;
+    self->sqlstate[0] = '\0';
+    self->error[0] = '\0';
+    self->sent_count = 0;
+    self->answered = 0;
+    self->params.count = 0;
+
+    send(self, "begin", NULL);
+    tally_pgarray_one_int8(&self->params.values[0], TALLY_TICK_LOCK);
+    self->params.count = 1;
+    send(self, "lock", NULL);
+    tally_pgarray_one_int8(&self->params.values[0], (int64_t)epoch);
+    tally_pgarray_one_int8(&self->params.values[1], (int64_t)plan->number);
+    self->params.count = 2;
+    send(self, "epoch", NULL);
+    send_sections(self, plan, tally_tick_statements, tally_tick_statement_count);
+    send_sections(self, plan, tally_tick_admin_statements, tally_tick_admin_statement_count);
+    send(self, "commit", NULL);
+    if (PQpipelineSync(self->connection) == 0) {
+        set_error(self, "", PQerrorMessage(self->connection));
+    }
+}
+
+//  ---- answers --------------------------------------------------------------------------------------------
+
+static void
+take_error(tally_tick_store_t *self, const PGresult *answer)
+{
+    const char *sqlstate = PQresultErrorField(answer, PG_DIAG_SQLSTATE);
+    bool at_commit = self->answered + 1 >= self->sent_count;
+    //  Without a code it is libpq that speaks: the connection is lost.  At COMMIT even the server's word does not
+    //  say that it did not happen (a cancelled wait for a standby, a shutdown).  Both are left unknown.
+    if (sqlstate != NULL && !at_commit && !self->failed) {
+        self->failed = true;
+    }
+    if (self->sqlstate[0] == '\0') {
+        set_error(self, sqlstate, PQresultErrorMessage(answer));
+    }
+}
+
+static void
+take_answer(tally_tick_store_t *self, PGresult *answer)
+{
+    const tally_statement_t *statement = self->answered < self->sent_count ? self->sent[self->answered] : NULL;
+    bool last = self->answered + 1 == self->sent_count;
+    switch (PQresultStatus(answer)) {
+    case PGRES_TUPLES_OK:
+        if (statement != NULL && statement->read != NULL) {
+            statement->read(&self->result, answer);
+            self->kept[self->kept_count++] = answer;
+            return;
+        }
+        break;
+    case PGRES_COMMAND_OK:
+        //  COMMIT of a failed transaction answers ROLLBACK, and no error.
+        self->committed = last && strcmp(PQcmdStatus(answer), "COMMIT") == 0;
+        break;
+    case PGRES_PIPELINE_ABORTED:
+        break;
+    default:
+        take_error(self, answer);
+        break;
+    }
+    PQclear(answer);
+}
+
+static tally_db_outcome_t
+conclude(tally_tick_store_t *self, bool lost)
+{
+    if (self->committed && !self->local_only) {
+        self->busy = false;
+        if (lost) {
+            tally_tick_store_disconnect(self);
+        }
+        return TALLY_DB_DONE;
+    }
+    tally_db_outcome_t outcome = TALLY_DB_UNKNOWN;
+    if (self->failed && !self->local_only) {
+        outcome = tally_db_classify(self->sqlstate);
+    }
+    if (self->error[0] == '\0') {
+        set_error(self, "", lost ? "the connection was lost" : "COMMIT did not commit");
+    }
+    tally_tick_store_disconnect(self);
+    return outcome;
+}
+
+//  Takes what has arrived.  1: the sync is there, 0: more is to come, -1: the connection is lost.
+static int
+take_answers(tally_tick_store_t *self)
+{
+    while (PQisBusy(self->connection) == 0) {
+        PGresult *answer = PQgetResult(self->connection);
+        if (answer == NULL) {
+            if (PQstatus(self->connection) == CONNECTION_BAD) {
+                return -1;
+            }
+            if (self->answered++ >= self->sent_count) {
+                return -1;              // more ends than statements: libpq gave the pipeline up
+            }
+            continue;
+        }
+        if (PQresultStatus(answer) == PGRES_PIPELINE_SYNC) {
+            PQclear(answer);
+            return 1;
+        }
+        take_answer(self, answer);
+        if (PQstatus(self->connection) == CONNECTION_BAD) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+bool
+tally_tick_store_advance(tally_tick_store_t *self, tally_db_outcome_t *outcome, const tally_tick_result_t **result)
+{
+    assert(self->busy);
+    bool good = PQflush(self->connection) != -1;
+    good = PQconsumeInput(self->connection) == 1 && good;
+    int rc = take_answers(self);        // also what arrived before the connection was lost
+    if (rc == 0 && good) {
+        return false;
+    }
+    *outcome = conclude(self, rc != 1);
+    *result = &self->result;
+    return true;
+}
