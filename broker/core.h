@@ -92,7 +92,7 @@ typedef enum {
 } tally_gone_t;
 void tally_core_worker_gone(tally_core_t *self, uint64_t number, tally_gone_t how, int64_t now_ms);
 bool tally_core_worker_beat(tally_core_t *self, uint64_t number, int64_t now_ms);   // false: unknown
-//  No more leases for it; terms move; when it holds nothing it gets a notice to drain.
+//  No more leases for it; it gets a notice to drain; each of its terms moves when it holds no lease of that stream.
 void tally_core_worker_drain(tally_core_t *self, uint64_t number, int64_t now_ms);
 
 //  Admin.  Each takes effect through the plan; queue names and ranges were checked by the caller.
@@ -158,6 +158,8 @@ bool tally_core_worker_at(const tally_core_t *self, size_t index, int64_t now_ms
 size_t tally_core_term_count(const tally_core_t *self);
 bool tally_core_term_at(const tally_core_t *self, size_t index, tally_term_row_t *row);
 size_t tally_core_memory_bytes(const tally_core_t *self);       // bodies cached now
+//  Rows that name a queue or tenant which was never loaded: left alone until the next start.
+uint64_t tally_core_strays(const tally_core_t *self);
 bool tally_core_lease_holds(const tally_core_t *self, uint64_t lease, uint64_t message, uint32_t *tenant);
 
 //  Every invariant that can be checked by looking (counts add up, each message in one place, credit kept, heaps in

@@ -20,10 +20,25 @@ typedef struct {
     uint32_t cold;                      // its cold record; 0: a plain message
     uint32_t priority : 2;
     uint32_t past_window : 1;           // does not wait for the window again
-    int32_t born_s : 29;                // when it was created, in seconds of the core's time, about
+    uint32_t born : 29;                 // when it was created, about: see tally_entry_born()
 } tally_entry_t;
 
 static_assert(sizeof(tally_entry_t) == 32, "a waiting message costs 32 bytes");
+
+//  Seconds of the core's time, which may be negative (older than the machine's start), in 29 bits: eight years.
+#define TALLY_BORN_ZERO (1u << 28)
+
+static inline uint32_t
+tally_entry_born(int64_t at_ms)
+{
+    return (uint32_t) (at_ms / 1000 + TALLY_BORN_ZERO) & (2 * TALLY_BORN_ZERO - 1);
+}
+
+static inline int64_t
+tally_entry_born_ms(const tally_entry_t *entry)
+{
+    return ((int64_t) entry->born - TALLY_BORN_ZERO) * 1000;
+}
 
 #define TALLY_BLOCK_ENTRIES 62          // with its links, a block is 2 000 bytes
 

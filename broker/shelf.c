@@ -24,6 +24,13 @@ tally_shelf_init(tally_shelf_t *self, size_t cached_bytes_max, uint64_t seed)
 void
 tally_shelf_free(tally_shelf_t *self)
 {
+    for (uint32_t number = 1; number <= self->made; number++) {
+        tally_cold_t *cold = tally_shelf_cold(self, number);
+        if (cold->used && cold->place != TALLY_COLD_ELSEWHERE) {
+            tally_chunk_t *chunk = tally_shelf_uncache(self, &cold->entry);
+            tally_chunk_drop(&chunk);
+        }
+    }
     size_t at = 0;
     for (void *key; (key = tally_table_each(&self->keys.table, &at)) != NULL;) {
         free(key);
@@ -145,21 +152,38 @@ tally_key_drop(tally_shelf_t *shelf, tally_key_t **key_p)
     }
 }
 
-void
-tally_key_push(tally_shelf_t *shelf, tally_key_t *key, uint32_t number)
+//  A record starts to wait behind the key.
+static tally_cold_t *
+put_behind(tally_shelf_t *shelf, tally_key_t *key, uint32_t number)
 {
     tally_cold_t *cold = tally_shelf_cold(shelf, number);
     assert(cold->key == key);
     assert(cold->place == TALLY_COLD_ELSEWHERE);
     cold->place = TALLY_COLD_BEHIND;
-    cold->next = 0;
+    key->waiting++;
+    return cold;
+}
+
+void
+tally_key_push_front(tally_shelf_t *shelf, tally_key_t *key, uint32_t number)
+{
+    put_behind(shelf, key, number)->next = key->first;
+    key->first = number;
+    if (key->last == 0) {
+        key->last = number;
+    }
+}
+
+void
+tally_key_push(tally_shelf_t *shelf, tally_key_t *key, uint32_t number)
+{
+    put_behind(shelf, key, number)->next = 0;
     if (key->last == 0) {
         key->first = number;
     } else {
         tally_shelf_cold(shelf, key->last)->next = number;
     }
     key->last = number;
-    key->waiting++;
 }
 
 uint32_t

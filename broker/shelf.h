@@ -91,6 +91,7 @@ struct tally_key {
 tally_key_t *tally_key_hold(tally_shelf_t *shelf, uint64_t group, tally_bytes_t bytes);
 void tally_key_drop(tally_shelf_t *shelf, tally_key_t **key_p);
 void tally_key_push(tally_shelf_t *shelf, tally_key_t *key, uint32_t cold);
+void tally_key_push_front(tally_shelf_t *shelf, tally_key_t *key, uint32_t cold);
 uint32_t tally_key_pop(tally_shelf_t *shelf, tally_key_t *key);     // 0 when nobody waits
 
 static inline tally_bytes_t

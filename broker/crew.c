@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT
+//  crew - see crew.h.
+
+#include "broker/crew.h"
+
+#include <stdlib.h>
+
+#include "broker/queue.h"
+#include "lib/alloc.h"
+
+void
+tally_crew_free(tally_crew_t *self)
+{
+    size_t at = 0;
+    for (void *worker; (worker = tally_table_each(&self->by_number, &at)) != NULL;) {
+        free(worker);
+    }
+    tally_table_free(&self->by_number);
+    tally_heap_free(&self->silence);
+    free(self->joined.items);
+}
+
+tally_crew_worker_t *
+tally_crew_find(const tally_crew_t *self, uint64_t number)
+{
+    tally_crew_worker_t *worker = tally_table_find(&self->by_number, number);
+    return worker != NULL && worker->joined ? worker : NULL;
+}
+
+tally_crew_worker_t *
+tally_crew_expect(tally_crew_t *self, uint64_t number)
+{
+    tally_crew_worker_t *worker = tally_table_find(&self->by_number, number);
+    if (worker == NULL) {
+        worker = tally_alloc(sizeof *worker);
+        worker->number = number;
+        tally_list_init(&worker->leases);
+        tally_list_init(&worker->terms);
+        tally_table_put(&self->by_number, number, worker);
+    }
+    return worker;
+}
+
+tally_crew_worker_t *
+tally_crew_join(tally_crew_t *self, uint64_t number, const tally_hello_t *hello,
+                tally_queue_t *const *queues, uint8_t queue_count, int64_t now_ms)
+{
+    tally_crew_worker_t *worker = tally_crew_expect(self, number);
+    assert(!worker->joined);
+    assert(hello->name.size <= TALLY_NAME_BYTES_MAX);
+    assert(queue_count <= TALLY_WORKER_QUEUES_MAX);
+    memcpy(worker->name, hello->name.data, hello->name.size);
+    worker->joined = true;
+    worker->credit = hello->credit;
+    worker->allowed = worker->outstanding > hello->credit ? worker->outstanding : hello->credit;
+    worker->index = self->joined.count;
+    *TALLY_PUSH(&self->joined) = worker;
+    worker->member_count = queue_count;
+    for (uint8_t i = 0; i < queue_count; i++) {
+        tally_member_t *member = &worker->members[i];
+        member->worker = worker;
+        member->queue = queues[i];
+        tally_list_init(&member->rota);
+        tally_list_append(&queues[i]->members, &member->of_queue);
+    }
+    tally_crew_beat(self, worker, now_ms);
+    tally_crew_weigh(worker);
+    for (uint8_t i = 0; i < queue_count; i++) {
+        tally_member_place(&worker->members[i]);
+    }
+    return worker;
+}
+
+void
+tally_crew_beat(tally_crew_t *self, tally_crew_worker_t *worker, int64_t now_ms)
+{
+    worker->beat_ms = now_ms;
+    tally_heap_put(&self->silence, &worker->silence, now_ms + TALLY_BEAT_MS * TALLY_BEATS_MISSED_MAX,
+                   worker->number);
+}
+
+//  Streams of which it has the term may want another holder.
+static void
+replace_terms(tally_crew_worker_t *worker)
+{
+    tally_link_t *next;
+    for (tally_link_t *link = tally_list_first(&worker->terms); link != NULL; link = next) {
+        next = tally_list_next(&worker->terms, link);
+        tally_queue_place(TALLY_OF(link, tally_stream_t, term.of_worker));
+    }
+}
+
+void
+tally_crew_drain(tally_crew_worker_t *worker)
+{
+    worker->draining = true;
+    tally_crew_weigh(worker);
+    for (uint8_t i = 0; i < worker->member_count; i++) {
+        tally_member_place(&worker->members[i]);
+    }
+    replace_terms(worker);
+}
+
+void
+tally_crew_remove(tally_crew_t *self, tally_crew_worker_t *worker)
+{
+    assert(worker->leases.count == 0);
+    worker->draining = true;            // nothing may choose it while it is taken apart
+    tally_crew_weigh(worker);
+    for (tally_link_t *link; (link = tally_list_first(&worker->terms)) != NULL;) {
+        tally_term_vacate(TALLY_OF(link, tally_stream_t, term.of_worker));
+    }
+    for (uint8_t i = 0; i < worker->member_count; i++) {
+        tally_member_t *member = &worker->members[i];
+        tally_member_place(member);
+        assert(member->rota.count == 0);
+        tally_list_remove(&member->queue->members, &member->of_queue);
+    }
+    if (worker->joined) {
+        tally_crew_worker_t *last = self->joined.items[--self->joined.count];
+        self->joined.items[worker->index] = last;
+        last->index = worker->index;
+    }
+    tally_heap_remove(&self->silence, &worker->silence);
+    void *taken = tally_table_take(&self->by_number, worker->number);
+    assert(taken == worker);
+    free(taken);
+}
+
+//  ---- credit ---------------------------------------------------------------------------------------------
+
+uint32_t
+tally_crew_free_credit(const tally_crew_worker_t *worker)
+{
+    return worker->outstanding < worker->credit ? worker->credit - worker->outstanding : 0;
+}
+
+//  Changes what is outstanding; when credit begins or ends, the queues hear of it.
+static void
+set_outstanding(tally_crew_worker_t *worker, uint32_t outstanding)
+{
+    bool had_credit = tally_crew_free_credit(worker) > 0;
+    worker->outstanding = outstanding;
+    if (had_credit != (tally_crew_free_credit(worker) > 0)) {
+        for (uint8_t i = 0; i < worker->member_count; i++) {
+            tally_member_place(&worker->members[i]);
+        }
+    }
+}
+
+void
+tally_crew_take(tally_crew_worker_t *worker, uint32_t messages)
+{
+    set_outstanding(worker, worker->outstanding + messages);
+}
+
+void
+tally_crew_give(tally_crew_worker_t *worker, uint32_t messages)
+{
+    assert(worker->outstanding >= messages);
+    set_outstanding(worker, worker->outstanding - messages);
+}
+
+//  ---- members --------------------------------------------------------------------------------------------
+
+void
+tally_crew_weigh(tally_crew_worker_t *worker)
+{
+    int64_t terms = (int64_t) worker->terms.count + worker->electing;
+    for (uint8_t i = 0; i < worker->member_count; i++) {
+        tally_member_t *member = &worker->members[i];
+        if (worker->draining) {
+            tally_heap_remove(&member->queue->candidates, &member->candidate);
+        } else {
+            tally_heap_put(&member->queue->candidates, &member->candidate, terms, worker->number);
+        }
+        tally_queue_wake(member->queue);
+    }
+}
+
+tally_member_t *
+tally_crew_member(tally_crew_worker_t *worker, const tally_queue_t *queue)
+{
+    for (uint8_t i = 0; i < worker->member_count; i++) {
+        if (worker->members[i].queue == queue) {
+            return &worker->members[i];
+        }
+    }
+    return NULL;
+}
+
+void
+tally_member_place(tally_member_t *member)
+{
+    tally_queue_t *queue = member->queue;
+    bool hungry = !member->worker->draining && tally_crew_free_credit(member->worker) > 0 &&
+                  (!queue->row.exclusive || member->rota.count > 0);
+    if (hungry && !tally_link_in(&member->hungry)) {
+        tally_list_append(&queue->hungry, &member->hungry);
+    } else if (!hungry && tally_link_in(&member->hungry)) {
+        tally_list_remove(&queue->hungry, &member->hungry);
+    }
+    tally_queue_wake(queue);
+}
