@@ -4,28 +4,76 @@
 //  A new verb is a line here and a file of its own.  Nothing else belongs here.
 
 #include "clients/cmd/call.h"
+#include "clients/cmd/db.h"
 #include "clients/cmd/help.h"
+#include "clients/cmd/up.h"
 #include "clients/cmd/verbs.h"
 
 #include "lib/nearest.h"
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+static const tally_command_t up = {
+    .name = "up",
+    .section = "RUN",
+    .arguments = "",
+    .summary = "start a private instance: PostgreSQL, broker, workers",
+    .own = tally_cmd_up,
+};
+
+static const tally_command_t down = {
+    .name = "down",
+    .section = "RUN",
+    .arguments = "",
+    .summary = "stop it",
+    .own = tally_cmd_down,
+};
+
+static const tally_command_t db = {
+    .name = "db",
+    .section = "ADMIN",
+    .arguments = "migrate|status",
+    .summary = "the schema of the database",
+    .own = tally_cmd_db,
+};
+
 static const tally_command_t *const commands[] = {
+    &up,
+    &down,
     &tally_verb_status,
-    &tally_verb_queue_ls,
-    &tally_verb_queue_put,
-    &tally_verb_worker_ls,
     &tally_verb_send,
+    &tally_verb_survey_put,
+    &tally_verb_survey_ls,
+    &tally_verb_submit,
+    &tally_verb_statistics_refresh,
+    &tally_verb_statistics_show,
+    &tally_verb_statistics_ls,
+    &tally_verb_statistics_recompute,
+    &tally_verb_export,
+    &tally_verb_export_ls,
+    &tally_verb_export_cancel,
+    &tally_verb_queue_ls,
+    &tally_verb_tenant_ls,
+    &tally_verb_worker_ls,
+    &tally_verb_dead_ls,
+    &tally_verb_dead_show,
+    &tally_verb_feed,
+    &tally_verb_queue_put,
+    &tally_verb_tenant_put,
+    &tally_verb_dead_retry,
+    &tally_verb_dead_drop,
+    &db,
     NULL,
 };
 
-//  The command of the one or two words at argv[0]; *words says how many.
+//  The command of the one or two words at argv[0]; *words says how many.  Two go before one.
 static const tally_command_t *
 find_command(int argc, char **argv, int *words)
 {
+    const tally_command_t *single = NULL;
     for (size_t i = 0; commands[i] != NULL; i++) {
         const char *name = commands[i]->name;
         size_t first = strcspn(name, " ");
@@ -33,15 +81,14 @@ find_command(int argc, char **argv, int *words)
             continue;
         }
         if (name[first] == '\0') {
-            *words = 1;
-            return commands[i];
-        }
-        if (argc > 1 && strcmp(argv[1], name + first + 1) == 0) {
+            single = commands[i];
+        } else if (argc > 1 && strcmp(argv[1], name + first + 1) == 0) {
             *words = 2;
             return commands[i];
         }
     }
-    return NULL;
+    *words = 1;
+    return single;
 }
 
 //  Says that there is no such command, and what there is.
@@ -77,7 +124,14 @@ fail_command(const tally_call_t *call, int argc, char **argv)
 static int
 run_command(tally_call_t *call, const tally_command_t *command, int argc, char **argv)
 {
+    if (command->own != NULL && tally_call_has(call, "help")) {
+        char help[] = "--help";
+        return command->own(2, (char *[]){argv[0], help, NULL});
+    }
     if (command->own != NULL) {
+        if (tally_call_value(call, "dir") != NULL) {
+            setenv("TALLY_DIR", tally_call_value(call, "dir"), 1);
+        }
         return command->own(argc, argv);
     }
     if (tally_call_parse(call, command, argc, argv) == -1) {
@@ -111,7 +165,7 @@ run(tally_call_t *call, int argc, char **argv)
     if (command == NULL) {
         return fail_command(call, argc - first, argv + first);
     }
-    if (tally_call_has(call, "help")) {
+    if (tally_call_has(call, "help") && command->own == NULL) {
         tally_help_command(stdout, command);
         return TALLY_EXIT_OK;
     }
