@@ -14,6 +14,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "workers/runtime_private.h"
+#include "workers/runtime_store.h"
 
 #define IDLE_MS 1000             // role's idle at least so often
 #define LOOK_MS 50               // sockets are read so often during work, when asked
@@ -188,14 +189,17 @@ tally_worker_db(tally_worker_t *worker)
 static bool
 database_ready(tally_worker_t *self, int64_t now_ms)
 {
-    if (self->db == NULL || tally_db_connected(self->db)) {
+    if (self->db == NULL) {
         return true;
     }
-    if (now_ms < self->db_retry_at_ms) {
+    if (!tally_db_connected(self->db) && now_ms < self->db_retry_at_ms) {
         return false;
     }
-    if (tally_db_connect(self->db) == TALLY_DB_DONE) {
-        tally_log_info("connected to the database");
+    int session = self->db_session;
+    if (tally_runtime_store_tune(self->db, &self->db_session) == TALLY_DB_DONE) {
+        if (self->db_session != session) {
+            tally_log_info("connected to the database  session=%d", self->db_session);
+        }
         self->db_attempts = 0;
         return true;
     }

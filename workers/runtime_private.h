@@ -36,6 +36,7 @@ struct tally_worker {
     struct waiting *first, *last;    // leases not begun
     //  the database, when the role uses it
     tally_db_t *db;
+    int db_session;    // that was tuned
     int64_t db_retry_at_ms;
     unsigned db_attempts;
     int64_t idle_at_ms;

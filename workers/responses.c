@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: MIT
+//  responses - see responses.h.
+
+#include "workers/responses.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "lib/alloc.h"
+#include "lib/log.h"
+#include "workers/bodies.h"
+#include "workers/responses_store.h"
+#include "workers/survey_desk.h"
+
+//  One lease of responses.  What concerns message i stands at index i.
+struct judging {
+    tally_worker_t *worker;
+    tally_db_t *db;
+    tally_catalog_t *catalog;
+    const tally_work_t *work;
+    tally_body_t *bodies;
+    tally_response_t *responses;      // root NULL: unreadable, or not there
+    const tally_entry_t **entries;    // NULL: does not fit
+    char **reasons;                   // why it is to be buried, or NULL
+    //  the valid ones, packed
+    size_t count;
+    uint64_t *messages;
+    const tally_entry_t **valid_entries;
+    tally_bytes_t *valid_ids, *valid_bodies;
+};
+
+//  ---- reading -----------------------------------------------------------------------------------
+
+static void
+open_judging(struct judging *self)
+{
+    size_t count = self->work->count;
+    self->bodies = tally_alloc_array(count, sizeof *self->bodies);
+    self->responses = tally_alloc_array(count, sizeof *self->responses);
+    self->entries = tally_alloc_array(count, sizeof *self->entries);
+    self->reasons = tally_alloc_array(count, sizeof *self->reasons);
+    self->messages = tally_alloc_array(count, sizeof *self->messages);
+    self->valid_entries = tally_alloc_array(count, sizeof *self->valid_entries);
+    self->valid_ids = tally_alloc_array(count, sizeof *self->valid_ids);
+    self->valid_bodies = tally_alloc_array(count, sizeof *self->valid_bodies);
+}
+
+static void
+close_judging(struct judging *self)
+{
+    for (size_t i = 0; i < self->work->count; i++) {
+        tally_response_free(&self->responses[i]);
+        free(self->reasons[i]);
+    }
+    tally_bodies_free(self->bodies, self->work->count);
+    free(self->bodies);
+    free(self->responses);
+    free(self->entries);
+    free(self->reasons);
+    free(self->messages);
+    free(self->valid_entries);
+    free(self->valid_ids);
+    free(self->valid_bodies);
+}
+
+static void
+read_outer_forms(struct judging *self)
+{
+    for (size_t i = 0; i < self->work->count; i++) {
+        tally_problem_t problem;
+        switch (self->bodies[i].state) {
+        case TALLY_BODY_GONE:
+            break;
+        case TALLY_BODY_MISSING:
+            self->reasons[i] = tally_strdup("its body is not stored");
+            break;
+        case TALLY_BODY_LARGE:
+            self->reasons[i] = tally_format("a response has at most %d bytes",
+                                            TALLY_RESPONSE_BYTES_MAX);
+            break;
+        case TALLY_BODY_HERE:
+            if (tally_response_read(&self->responses[i], self->bodies[i].bytes, &problem) == -1) {
+                self->reasons[i] = tally_strdup(problem.text);
+            }
+            break;
+        }
+    }
+}
+
+//  ---- judging -----------------------------------------------------------------------------------
+
+static tally_effect_t
+look_up_surveys(struct judging *self)
+{
+    const char **slugs = tally_alloc_array(self->work->count, sizeof *slugs);
+    size_t count = 0;
+    for (size_t i = 0; i < self->work->count; i++) {
+        const char *slug = self->responses[i].root == NULL ? NULL : self->responses[i].survey;
+        for (size_t j = 0; j < count && slug != NULL; j++) {
+            slug = strcmp(slugs[j], slug) == 0 ? NULL : slug;
+        }
+        if (slug != NULL) {
+            slugs[count++] = slug;
+        }
+    }
+    tally_effect_t effect = tally_catalog_look(self->catalog, self->db, self->work->tenant, slugs,
+                                               count);
+    free(slugs);
+    return effect;
+}
+
+static void
+judge(struct judging *self, size_t i)
+{
+    const tally_response_t *response = &self->responses[i];
+    tally_problem_t problem;
+    self->entries[i] = NULL;
+    free(self->reasons[i]);
+    self->reasons[i] = NULL;
+    const tally_entry_t *entry = tally_catalog_find(self->catalog, self->work->tenant,
+                                                    response->survey);
+    if (entry == NULL) {
+        self->reasons[i] = tally_format("there is no survey \"%s\"", response->survey);
+    } else if (tally_survey_check(entry->survey, response, &problem) == -1) {
+        self->reasons[i] = tally_strdup(problem.text);
+    } else {
+        self->entries[i] = entry;
+    }
+}
+
+static void
+pack_valid(struct judging *self)
+{
+    self->count = 0;
+    for (size_t i = 0; i < self->work->count; i++) {
+        if (self->responses[i].root == NULL) {
+            continue;
+        }
+        judge(self, i);
+        if (self->entries[i] != NULL) {
+            size_t at = self->count++;
+            self->messages[at] = self->work->items[i].id;
+            self->valid_entries[at] = self->entries[i];
+            self->valid_ids[at] = tally_bytes_of(self->responses[i].id);
+            self->valid_bodies[at] = self->bodies[i].bytes;
+        }
+    }
+}
+
+//  Judges by the surveys as they are now and stores what fits.  CHANGED: they changed meanwhile.
+static tally_effect_t
+judge_and_store(struct judging *self)
+{
+    tally_effect_t effect = look_up_surveys(self);
+    if (effect != TALLY_EFFECT_DONE) {
+        return effect;
+    }
+    pack_valid(self);
+    if (self->count == 0) {
+        return TALLY_EFFECT_DONE;
+    }
+    tally_storing_t storing = {.tenant = self->work->tenant,
+                               .lease = self->work->id,
+                               .count = self->count,
+                               .messages = self->messages,
+                               .entries = self->valid_entries,
+                               .ids = self->valid_ids,
+                               .bodies = self->valid_bodies};
+    return tally_responses_store(self->db, &storing);
+}
+
+//  ---- ending ------------------------------------------------------------------------------------
+
+static void
+bury_invalid(struct judging *self)
+{
+    for (size_t i = 0; i < self->work->count; i++) {
+        if (self->reasons[i] != NULL) {
+            tally_log_info("buried a response: %s  tenant=%s message=%llu", self->reasons[i],
+                           self->work->tenant, (unsigned long long)self->work->items[i].id);
+            tally_worker_bury(self->worker, self->work, self->work->items[i].id, self->reasons[i]);
+        }
+    }
+}
+
+static void
+work_on_responses(tally_worker_t *worker, tally_catalog_t *catalog, const tally_work_t *work)
+{
+    struct judging self = {.worker = worker,
+                           .db = tally_worker_db(worker),
+                           .catalog = catalog,
+                           .work = work};
+    unsigned tries = 0;
+    open_judging(&self);
+    tally_effect_t effect = tally_bodies_read(self.db, work, TALLY_RESPONSE_BYTES_MAX, self.bodies);
+    if (effect == TALLY_EFFECT_DONE) {
+        read_outer_forms(&self);
+        do {
+            effect = judge_and_store(&self);
+        } while (tally_effect_try_again(self.db, effect, ++tries));
+    }
+    if (effect == TALLY_EFFECT_STALE && tries > 1) {
+        effect = TALLY_EFFECT_DONE;    // or a try did it whose answer was lost; the broker looks
+    }
+    if (effect == TALLY_EFFECT_DONE) {
+        bury_invalid(&self);
+        if (self.count > 0) {
+            tally_worker_note(worker, work);
+        }
+    } else {
+        tally_effect_give_back(worker, work, NULL, 0, effect, "responses");
+    }
+    close_judging(&self);
+}
+
+//  ---- role --------------------------------------------------------------------------------------
+
+static int
+start(tally_worker_t *worker, void **state)
+{
+    (void)tally_worker_db(worker);    // from now on the runtime keeps it connected
+    *state = tally_catalog_new();
+    return 0;
+}
+
+static void
+stop(tally_worker_t *worker, void **state)
+{
+    (void)worker;
+    tally_catalog_t *catalog = *state;
+    tally_catalog_destroy(&catalog);
+    *state = NULL;
+}
+
+static void
+work_on(tally_worker_t *worker, void *state, const tally_work_t *work)
+{
+    if (strcmp(work->queue, "survey") == 0) {
+        tally_survey_desk_work(worker, state, work);
+    } else {
+        work_on_responses(worker, state, work);
+    }
+}
+
+const tally_worker_role_t tally_responses_role = {
+    .role = "responses",
+    .summary = "judges and stores responses, keeps the surveys",
+    .queues = {"responses", "survey"},
+    .credit = 512,
+    .start = start,
+    .work = work_on,
+    .stop = stop,
+};

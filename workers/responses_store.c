@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+//  responses_store - see responses_store.h.
+
+#include "workers/responses_store.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lib/alloc.h"
+#include "workers/survey_store.h"
+
+//  A response that was stored: not one that was there already.
+struct stored {
+    int64_t number;
+    int32_t survey;
+};
+
+static int
+compare_stored(const void *a, const void *b)
+{
+    const struct stored *left = a, *right = b;
+    if (left->survey != right->survey) {
+        return left->survey < right->survey ? -1 : 1;
+    }
+    return left->number < right->number ? -1 : left->number > right->number;
+}
+
+//  Each survey of the lease once.
+static size_t
+distinct_entries(const tally_storing_t *storing, const tally_entry_t **out)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < storing->count; i++) {
+        bool known = false;
+        for (size_t j = 0; j < count && !known; j++) {
+            known = out[j] == storing->entries[i];
+        }
+        if (!known) {
+            out[count++] = storing->entries[i];
+        }
+    }
+    return count;
+}
+
+//  *stored is the caller's to free when DONE.
+static tally_effect_t
+insert_responses(tally_db_t *db, const tally_storing_t *storing, struct stored **stored,
+                 size_t *stored_count)
+{
+    //  Numbers follow the messages' order; rows go in by id, so that two workers with the same ids wait for
+    //  each other instead of locking each other out.
+    static const char sql[] =
+        "insert into tally.response (tenant, survey, number, response_id, body)"
+        " overriding system value"
+        " select t.id, n.survey, n.number, n.response_id, n.body"
+        " from (select u.*, nextval('tally.response_number_seq') as number"
+        "  from unnest($2::integer[], $3::text[], $4::bytea[]) u (survey, response_id, body)) n,"
+        " tally.tenant t where t.name = $1 order by n.survey, n.response_id"
+        " on conflict do nothing returning number, survey";
+    int32_t *surveys = tally_alloc_array(storing->count, sizeof *surveys);
+    for (size_t i = 0; i < storing->count; i++) {
+        surveys[i] = storing->entries[i]->id;
+    }
+    tally_params_t params = {0};
+    tally_rows_t rows;
+    tally_params_text(&params, tally_bytes_of(storing->tenant));
+    tally_params_int4s(&params, surveys, storing->count);
+    tally_params_texts(&params, storing->ids, storing->count);
+    tally_params_byteas(&params, storing->bodies, storing->count);
+    tally_effect_t effect = tally_effect_of(db, tally_db_run(db, sql, &params, &rows));
+    if (effect == TALLY_EFFECT_DONE) {
+        *stored_count = (size_t)rows.rows;
+        *stored = tally_alloc_array(*stored_count, sizeof **stored);
+        for (int row = 0; row < rows.rows; row++) {
+            (*stored)[row] = (struct stored){tally_rows_int8(&rows, row, 0),
+                                             (int32_t)tally_rows_int8(&rows, row, 1)};
+        }
+        qsort(*stored, *stored_count, sizeof **stored, compare_stored);
+    }
+    tally_params_free(&params);
+    free(surveys);
+    return effect;
+}
+
+char *
+tally_pointer_print(int32_t survey, const char *slug, const int64_t *numbers, size_t count,
+                    size_t *taken)
+{
+    char *text = tally_alloc(TALLY_POINTER_BYTES_MAX);
+    int length = snprintf(text, TALLY_POINTER_BYTES_MAX,
+                          "{\"survey\":%d,\"slug\":\"%s\",\"responses\":[", survey, slug);
+    size_t i = 0;
+    for (; i < count && length < TALLY_POINTER_BYTES_MAX - 32; i++) {
+        length += snprintf(text + length, (size_t)(TALLY_POINTER_BYTES_MAX - length), "%s%lld",
+                           i == 0 ? "" : ",", (long long)numbers[i]);
+    }
+    snprintf(text + length, (size_t)(TALLY_POINTER_BYTES_MAX - length), "]}");
+    *taken = i;
+    return text;
+}
+
+static const char *
+slug_of(const tally_entry_t *const *entries, size_t count, int32_t survey)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (entries[i]->id == survey) {
+            return tally_survey_slug(entries[i]->survey);
+        }
+    }
+    assert(false);    // what was stored came from these
+    return "";
+}
+
+static tally_effect_t
+send_pointers(tally_db_t *db, const char *tenant, const tally_bytes_t *bodies, size_t count)
+{
+    static const char sql[] =
+        "select tally.send_bytes('statistics', $1, b.body) from unnest($2::bytea[]) b (body)";
+    tally_params_t params = {0};
+    tally_params_text(&params, tally_bytes_of(tenant));
+    tally_params_byteas(&params, bodies, count);
+    tally_effect_t effect = tally_effect_of(db, tally_db_run(db, sql, &params, NULL));
+    tally_params_free(&params);
+    return effect;
+}
+
+//  A lease is at most TALLY_BATCH_MESSAGES_MAX responses, so each survey needs one pointer; the loop is there
+//  for numbers that grow.
+static tally_effect_t
+announce(tally_db_t *db, const char *tenant, const struct stored *stored, size_t stored_count,
+         const tally_entry_t *const *entries, size_t entry_count)
+{
+    tally_bytes_t *bodies = tally_alloc_array(stored_count, sizeof *bodies);
+    int64_t *numbers = tally_alloc_array(stored_count, sizeof *numbers);
+    for (size_t i = 0; i < stored_count; i++) {
+        numbers[i] = stored[i].number;
+    }
+    size_t count = 0;
+    for (size_t first = 0, next; first < stored_count; first = next) {
+        for (next = first; next < stored_count && stored[next].survey == stored[first].survey;) {
+            next++;
+        }
+        const char *slug = slug_of(entries, entry_count, stored[first].survey);
+        for (size_t at = first, taken; at < next; at += taken) {
+            char *text = tally_pointer_print(stored[first].survey, slug, numbers + at, next - at,
+                                             &taken);
+            bodies[count++] = tally_bytes_of(text);
+        }
+    }
+    tally_effect_t effect = count == 0 ? TALLY_EFFECT_DONE
+                                       : send_pointers(db, tenant, bodies, count);
+    for (size_t i = 0; i < count; i++) {
+        free((void *)(uintptr_t)bodies[i].data);
+    }
+    free(bodies);
+    free(numbers);
+    return effect;
+}
+
+static tally_effect_t
+write_all(tally_db_t *db, const tally_storing_t *storing, const tally_entry_t *const *entries,
+          size_t entry_count)
+{
+    tally_effect_t effect = tally_effect_of(db, tally_db_begin(db, TALLY_DB_READ_COMMITTED));
+    if (effect == TALLY_EFFECT_DONE) {
+        effect = tally_survey_store_hold(db, storing->tenant, entries, entry_count);
+    }
+    struct stored *stored = NULL;
+    size_t stored_count = 0;
+    if (effect == TALLY_EFFECT_DONE) {
+        effect = insert_responses(db, storing, &stored, &stored_count);
+    }
+    if (effect == TALLY_EFFECT_DONE) {
+        effect = announce(db, storing->tenant, stored, stored_count, entries, entry_count);
+    }
+    free(stored);
+    if (effect == TALLY_EFFECT_DONE) {
+        effect = tally_effect_settle(db, storing->lease, storing->messages, storing->count);
+    }
+    return tally_effect_end(db, effect);
+}
+
+tally_effect_t
+tally_responses_store(tally_db_t *db, const tally_storing_t *storing)
+{
+    const tally_entry_t **entries = tally_alloc_array(storing->count, sizeof *entries);
+    size_t entry_count = distinct_entries(storing, entries);
+    tally_effect_t effect = write_all(db, storing, entries, entry_count);
+    free(entries);
+    return effect;
+}
