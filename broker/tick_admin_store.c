@@ -160,7 +160,7 @@ static const char housekeep_sql[] =
     "senders as (delete from tally.sender where id in "
     "(select id from tally.sender where seen_at < now() - interval '30 days' limit 1000)) "
     "delete from tally.tick t using tally.broker b "
-    "where t.epoch < b.epoch or t.epoch = b.epoch and t.number < $1 - 10000";
+    "where t.epoch < b.epoch or t.epoch = b.epoch and t.number < $1::bigint - 10000";
 
 #define STATEMENT(section, read) {#section, section##_sql, section##_wanted, section##_write, read}
 
