@@ -20,7 +20,7 @@
 #define GOOD_EVERY 100          // hostile requests between two sends of the well-behaved client
 
 struct fixture {
-    instance_t *instance;
+    tally_instance_t *instance;
     tally_client_t *good;
     zsock_t *stranger;          // DEALER at the front
     zsock_t *sink;              // PUSH to the sink
@@ -251,7 +251,7 @@ connect_stranger(struct fixture *f)
     assert_non_null(socket);
     zsock_set_rcvtimeo(socket, ANSWER_MS);
     zsock_set_linger(socket, 0);
-    assert_int_equal(zsock_connect(socket, "%s", instance_front(f->instance)), 0);
+    assert_int_equal(zsock_connect(socket, "%s", tally_instance_endpoint(f->instance)), 0);
     return socket;
 }
 
@@ -318,11 +318,9 @@ setup(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     f->random = 20261121;
     *state = f;
-    f->instance = instance_up(NULL);
-    if (f->instance == NULL) {
-        return -1;
-    }
-    f->good = tally_client_new(instance_front(f->instance));
+    f->instance = tally_instance_new();
+    tally_instance_must(f->instance, "up", "--workers", "heartbeat=1", NULL);
+    f->good = tally_client_new(tally_instance_endpoint(f->instance));
     const char *reply = tally_client_admin(f->good, "{\"op\":\"queue.put\",\"queue\":{\"name\":\"hostile\"}}", ANSWER_MS);
     if (reply == NULL || strstr(reply, "\"ok\":true") == NULL) {
         return -1;
@@ -338,9 +336,9 @@ teardown(void **state)
     zsock_destroy(&f->stranger);
     zsock_destroy(&f->sink);
     tally_wire_free(&f->wire);
-    instance_down(&f->instance);
+    int rc = tally_instance_destroy(&f->instance);
     free(f);
-    return 0;
+    return rc;
 }
 
 static void
@@ -398,7 +396,7 @@ a_peer_that_chose_its_own_identity_is_not_served(void **state)
     zsock_set_rcvtimeo(socket, 300);
     zsock_set_linger(socket, 0);
     f->stranger = socket;       // freed by the fixture whatever happens
-    assert_int_equal(zsock_connect(socket, "%s", instance_front(f->instance)), 0);
+    assert_int_equal(zsock_connect(socket, "%s", tally_instance_endpoint(f->instance)), 0);
     const tally_hello_t hello = {.role = TALLY_ROLE_CLIENT, .version_min = 1, .version_max = 1, .name = good("stranger")};
     tally_hello_write(&f->wire, 1, &hello);
     assert_int_not_equal(zmq_send(zsock_resolve(socket), f->wire.data, f->wire.size, 0), -1);
@@ -425,8 +423,13 @@ garbage_and_unknown_leases_in_the_sink_are_counted_and_harm_nobody(void **state)
 {
     struct fixture *f = *state;
     long before = status_number(f, "frames_refused");
-    char endpoint[300];
-    instance_setting(f->instance, "sink", endpoint, sizeof endpoint);
+    const char *reply = tally_client_admin(f->good, "{\"op\":\"status\"}", ANSWER_MS);
+    assert_non_null(reply);
+    json_t *status = json_loads(reply, 0, NULL);
+    json_t *sink = json_object_get(json_object_get(json_object_get(status, "broker"), "endpoints"), "sink");
+    char endpoint[TALLY_ENDPOINT_BYTES_MAX + 1];
+    snprintf(endpoint, sizeof endpoint, "%s", json_string_value(sink));
+    json_decref(status);
     f->sink = zsock_new(ZMQ_PUSH);
     zsock_set_linger(f->sink, 0);
     zsock_set_sndtimeo(f->sink, ANSWER_MS);
