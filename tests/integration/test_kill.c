@@ -72,7 +72,7 @@ sent_enough(void *argument)
 static void
 survives_the_death_of(struct fixture *f, const char *process, int signal_number)
 {
-    char *tenant = tally_format("kill-%s", process);
+    char *tenant = tally_format("kill-%s-%d", process, signal_number);
     tally_instance_must(f->instance, "survey", "put", f->data.definition, "-t", tenant, NULL);
     pid_t submit = tally_instance_spawn(f->instance, "submit", "submit", f->data.responses, "-t", tenant, NULL);
     struct progress progress = {f, tenant, RESPONSES / 20};
