@@ -86,14 +86,12 @@ static void
 add_worker(keeper_t *self, const char *role, int number)
 {
     char *name = tally_format("%s-%d", role, number);
-    char **words = tally_alloc_array(8, sizeof *words);
+    char **words = tally_alloc_array(6, sizeof *words);
     words[0] = tally_format("%s/tally-%s", self->options->programs, role);
     words[1] = tally_strdup("--config");
     words[2] = tally_home_file(self->options->home, "tally.conf");
-    words[3] = tally_strdup("--broker");
-    words[4] = tally_strdup(self->options->home->front);
-    words[5] = tally_strdup("--name");
-    words[6] = tally_strdup(name);
+    words[3] = tally_strdup("--name");
+    words[4] = tally_strdup(name);
     add_program(self, name, STAGE_WORKERS, words);
     free(name);
 }

@@ -146,7 +146,6 @@ check_tree() {
 # The sample is one file of many: "==== path" begins each; lines of it that break a rule end in "//! rule".  A rule about
 # a whole file stands on its "====" line.
 prove() {
-    local tree
     tree=$(mktemp -d) || exit 1
     trap 'rm -rf "$tree"' EXIT
     awk -v tree="$tree" '
