@@ -128,9 +128,9 @@ tally_lane_look(tally_lane_t *self)
     for (int event = next_event(self->monitor); event != 0; event = next_event(self->monitor)) {
         if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED && self->state == TALLY_LANE_WAITING) {
             self->state = TALLY_LANE_OPEN;
-            //  Nobody else may connect: PUSH would share the leases out between the two.
-            zsock_unbind(self->out, "%s", self->endpoint);
-        } else if (event == ZMQ_EVENT_DISCONNECTED && self->state == TALLY_LANE_OPEN) {
+        } else if (self->state == TALLY_LANE_OPEN) {
+            //  Gone; or a second peer, with whom PUSH would share the leases out.  (Unbinding after the first would
+            //  keep others away, but libzmq ends the connections a listener accepted together with it.)
             self->state = TALLY_LANE_CLOSED;
         }
     }

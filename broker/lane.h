@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //  lane - the PUSH socket through which the broker reaches one worker process.
 //
-//  Bound when a worker says hello, open to the first peer that connects and to nobody after it; closed for good when
-//  that peer goes.  Its high-water mark is the worker's credit, so what is under way in it is bounded by what the
+//  Bound when a worker says hello, open when the first peer connects; closed for good when that peer goes or a second
+//  one comes.  Its high-water mark is the worker's credit, so what is under way in it is bounded by what the
 //  worker was promised.  What a dead peer did not read is lost with the lane: the leases know.
 
 #ifndef TALLY_LANE_H
