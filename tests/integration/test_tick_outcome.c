@@ -1,0 +1,465 @@
+// SPDX-License-Identifier: MIT
+//  What became of a tick: each way in which PostgreSQL, the connection or a newer broker can interfere, and
+//  that the store tells what is true and no more.
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "broker/tick_lock.h"
+#include "broker/tick_store.h"
+#include "lib/alloc.h"
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "tests/integration/pg.h"
+
+#define EPOCH 5
+#define BULK_BYTES (20 * 1024 * 1024)    // more than sockets buffer
+
+static tally_pg_t *pg;
+
+struct fixture {
+    tally_tick_store_t *store;
+    tally_db_t *looker;
+    tally_plan_t *plan;
+    tally_db_outcome_t outcome;
+    const tally_tick_result_t *result;
+    uint8_t *bulk;
+};
+
+static int
+start_server(void **state)
+{
+    (void)state;
+    pg = tally_pg_new(NULL);
+    return 0;
+}
+
+static int
+stop_server(void **state)
+{
+    (void)state;
+    tally_pg_destroy(&pg);
+    return 0;
+}
+
+static int
+set_up(void **state)
+{
+    struct fixture *f = tally_alloc(sizeof *f);
+    const char *conninfo = tally_pg_fresh(pg);
+    f->store = tally_tick_store_new(conninfo, true);
+    f->looker = tally_db_new(conninfo, "test-looker");
+    f->plan = tally_plan_new();
+    *state = f;
+    const char *sql = "update tally.broker set epoch = 5;"
+                      "insert into tally.tenant (id, name) values (7, 'acme')";
+    bool ready = tally_db_script(f->looker, sql) == TALLY_DB_DONE
+                 && tally_tick_store_connect(f->store) == TALLY_DB_DONE;
+    return ready ? 0 : -1;
+}
+
+static int
+tear_down(void **state)
+{
+    struct fixture *f = *state;
+    tally_tick_store_destroy(&f->store);
+    tally_db_destroy(&f->looker);
+    tally_plan_destroy(&f->plan);
+    free(f->bulk);
+    free(f);
+    return 0;
+}
+
+static void
+must(tally_db_outcome_t outcome)
+{
+    assert_int_equal(outcome, TALLY_DB_DONE);
+}
+
+static int64_t
+look(struct fixture *f, const char *sql)
+{
+    tally_rows_t rows;
+    must(tally_db_run(f->looker, sql, NULL, &rows));
+    assert_int_equal(rows.rows, 1);
+    return tally_rows_int8(&rows, 0, 0);
+}
+
+static void
+plan_message(struct fixture *f, uint64_t id, tally_bytes_t body)
+{
+    tally_plan_message_t *message = TALLY_PUSH(&f->plan->messages);
+    message->id = id;
+    message->tenant = 7;
+    message->queue = 1;
+    message->priority = TALLY_PRIORITY_DEFAULT;
+    message->body = body;
+}
+
+//  Messages that no socket's buffer can hold.
+static void
+plan_bulk(struct fixture *f, uint64_t first, size_t count)
+{
+    size_t size = BULK_BYTES / count;
+    f->bulk = tally_realloc(f->bulk, size);
+    memset(f->bulk, 'x', size);
+    for (size_t i = 0; i < count; i++) {
+        plan_message(f, first + i, (tally_bytes_t){f->bulk, size});
+    }
+}
+
+static void
+start(struct fixture *f, uint64_t epoch)
+{
+    f->plan->number++;
+    tally_tick_store_start(f->store, epoch, f->plan);
+    assert_true(tally_tick_store_busy(f->store));
+}
+
+//  Goes on until the outcome is known (true), or until nothing moves for that long.
+static bool
+go_on(struct fixture *f, int still_ms)
+{
+    int64_t give_up_at_ms = tally_clock_now_ms() + 20000;
+    while (!tally_tick_store_advance(f->store, &f->outcome, &f->result)) {
+        assert_true(tally_clock_now_ms() < give_up_at_ms);
+        short events = tally_tick_store_wants_write(f->store) ? POLLIN | POLLOUT : POLLIN;
+        struct pollfd item = {.fd = tally_tick_store_fd(f->store), .events = events};
+        if (poll(&item, 1, still_ms) == 0) {
+            return false;
+        }
+    }
+    uint64_t number = f->plan->number;
+    tally_plan_clear(f->plan);
+    f->plan->number = number;
+    return true;
+}
+
+static tally_db_outcome_t
+tick(struct fixture *f, uint64_t epoch)
+{
+    if (!tally_tick_store_connected(f->store)) {
+        must(tally_tick_store_connect(f->store));
+    }
+    start(f, epoch);
+    assert_true(go_on(f, 10000));
+    assert_false(tally_tick_store_busy(f->store));
+    return f->outcome;
+}
+
+//  The store is good for the next tick, on this connection or on a new one.
+static void
+assert_goes_on(struct fixture *f)
+{
+    plan_message(f, 1u << 20, tally_bytes_of("next"));
+    must(tick(f, EPOCH));
+    assert_int_equal(look(f, "select count(*) from tally.message where id = 1048576"), 1);
+}
+
+static const char *const count_sql = "select count(*) from tally.message where id = 1000";
+static const char
+    *const recorded_sql = "select count(*) from tally.tick where epoch = 5 and number = 1";
+
+//  ---- done, or certainly not -----------------------------------------------------------------------------
+
+static void
+tick_leaves_its_record_even_when_it_wrote_nothing_else(void **state)
+{
+    struct fixture *f = *state;
+    must(tick(f, EPOCH));
+    assert_int_equal(look(f, recorded_sql), 1);
+    plan_message(f, 1000, tally_bytes_of("body"));
+    must(tick(f, EPOCH));
+    assert_int_equal(look(f, count_sql), 1);
+    assert_int_equal(look(f, "select count(*) from tally.tick"), 2);
+}
+
+static void
+broker_of_another_epoch_cannot_write(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t epochs[] = {EPOCH - 1, EPOCH + 1};
+    for (size_t i = 0; i < 2; i++) {
+        plan_message(f, 1000, tally_bytes_of("body"));
+        assert_int_equal(tick(f, epochs[i]), TALLY_DB_REJECT);
+        assert_string_equal(tally_tick_store_sqlstate(f->store), "TY005");
+    }
+    assert_int_equal(look(f, count_sql), 0);
+    assert_int_equal(look(f, "select count(*) from tally.tick"), 0);
+    assert_goes_on(f);
+}
+
+//  A takeover holds the lock from before it raises the epoch until it has committed.
+static void
+tick_beside_a_takeover_writes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    tally_params_t lock = {0};
+    tally_params_int8(&lock, TALLY_TICK_LOCK);
+    must(tally_db_begin(f->looker, TALLY_DB_READ_COMMITTED));
+    tally_db_outcome_t locked = tally_db_run(f->looker, "select pg_advisory_xact_lock($1)", &lock,
+                                             NULL);
+    tally_params_free(&lock);
+    must(locked);
+    must(tally_db_run(f->looker, "update tally.broker set epoch = 6", NULL, NULL));
+    plan_message(f, 1000, tally_bytes_of("body"));
+    assert_int_equal(tick(f, EPOCH), TALLY_DB_RETRY);    // it does not wait for long either
+    must(tally_db_commit(f->looker));
+    plan_message(f, 1000, tally_bytes_of("body"));
+    assert_int_equal(tick(f, EPOCH), TALLY_DB_REJECT);
+    assert_int_equal(look(f, count_sql), 0);
+}
+
+static void
+tick_that_breaks_a_constraint_is_rejected_as_a_whole(void **state)
+{
+    struct fixture *f = *state;
+    plan_message(f, 1000, tally_bytes_of("body"));
+    plan_message(f, 1001, tally_bytes_of("body"));
+    plan_message(f, 1001, tally_bytes_of("the same id"));
+    assert_int_equal(tick(f, EPOCH), TALLY_DB_REJECT);
+    assert_string_equal(tally_tick_store_sqlstate(f->store), "23505");
+    assert_int_equal(look(f, count_sql), 0);
+    assert_int_equal(look(f, recorded_sql), 0);
+    assert_goes_on(f);
+}
+
+static void
+tick_never_waits_long_for_a_lock(void **state)
+{
+    struct fixture *f = *state;
+    must(tally_db_begin(f->looker, TALLY_DB_READ_COMMITTED));
+    must(tally_db_run(f->looker, "lock table tally.message", NULL, NULL));
+    plan_message(f, 1000, tally_bytes_of("body"));
+    int64_t began_ms = tally_clock_now_ms();
+    assert_int_equal(tick(f, EPOCH), TALLY_DB_RETRY);
+    assert_true(tally_clock_now_ms() - began_ms < 2000);
+    assert_string_equal(tally_tick_store_sqlstate(f->store), "55P03");
+    tally_db_rollback(f->looker);
+    assert_int_equal(look(f, count_sql), 0);
+    assert_goes_on(f);
+}
+
+static void
+tick_larger_than_any_buffer_goes_through_while_answers_come_back(void **state)
+{
+    struct fixture *f = *state;
+    plan_bulk(f, 1000, 16000);
+    must(tick(f, EPOCH));
+    plan_bulk(f, 100000, 400);
+    for (uint64_t i = 0; i < 16000; i++) {
+        tally_plan_fetch_t *fetch = TALLY_PUSH(&f->plan->fetches);
+        fetch->tenant = 7;
+        fetch->message = 1000 + i;
+    }
+    must(tick(f, EPOCH));
+    assert_int_equal(f->result->fetched_count, 16000);
+    assert_int_equal(f->result->fetched[15999].body.size, BULK_BYTES / 16000);
+    assert_int_equal(look(f, "select count(*) from tally.message"), 16400);
+}
+
+//  ---- servers that must not be used ----------------------------------------------------------------------
+
+static void
+server_that_forgets_on_power_loss_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    tally_tick_store_destroy(&f->store);
+    f->store = tally_tick_store_new(tally_pg_conninfo(pg), false);
+    assert_int_equal(tally_tick_store_connect(f->store), TALLY_DB_REJECT);
+    assert_non_null(strstr(tally_tick_store_error(f->store), "fsync"));
+    assert_false(tally_tick_store_connected(f->store));
+    assert_int_equal(tally_tick_store_fd(f->store), -1);
+}
+
+//  A server of its own, since fsync and full_page_writes are the whole server's.
+static void
+check_server_with(const char *setting, tally_db_outcome_t expected, const char *named)
+{
+    const char *const settings[] = {"fsync=on", setting, NULL};
+    tally_pg_t *other = tally_pg_new(settings);
+    tally_tick_store_t *store = tally_tick_store_new(tally_pg_fresh(other), false);
+    tally_db_outcome_t outcome = tally_tick_store_connect(store);
+    bool named_right = named == NULL || strstr(tally_tick_store_error(store), named) != NULL;
+    tally_tick_store_destroy(&store);
+    tally_pg_destroy(&other);
+    assert_int_equal(outcome, expected);
+    assert_true(named_right);
+}
+
+static void
+server_that_tears_pages_is_refused(void **state)
+{
+    (void)state;
+    check_server_with("full_page_writes=off", TALLY_DB_REJECT, "full_page_writes");
+}
+
+static void
+server_that_keeps_its_promises_is_taken(void **state)
+{
+    (void)state;
+    check_server_with("full_page_writes=on", TALLY_DB_DONE, NULL);
+}
+
+static void
+server_that_is_away_means_retry(void **state)
+{
+    struct fixture *f = *state;
+    tally_tick_store_destroy(&f->store);
+    f->store = tally_tick_store_new("host=/nonexistent dbname=x", true);
+    assert_int_equal(tally_tick_store_connect(f->store), TALLY_DB_RETRY);
+    assert_false(tally_tick_store_connected(f->store));
+    assert_true(strlen(tally_tick_store_error(f->store)) > 0);
+}
+
+//  ---- lost connections -----------------------------------------------------------------------------------
+
+static pid_t
+find_backend(struct fixture *f)
+{
+    return (pid_t)look(f, "select pid from pg_stat_activity where datname = current_database()"
+                          " and pid <> pg_backend_pid() and backend_type = 'client backend'");
+}
+
+static void
+connection_lost_before_commit_went_out_is_never_done(void **state)
+{
+    struct fixture *f = *state;
+    pid_t backend = find_backend(f);
+    assert_int_equal(kill(backend, SIGSTOP), 0);
+    plan_bulk(f, 1000, 400);
+    start(f, EPOCH);
+    assert_false(go_on(f, 200));    // the socket is full, COMMIT behind it
+    assert_int_equal(kill(backend, SIGTERM), 0);
+    assert_int_equal(kill(backend, SIGCONT), 0);
+    assert_true(go_on(f, 10000));
+    assert_true(f->outcome == TALLY_DB_RETRY || f->outcome == TALLY_DB_UNKNOWN);
+    assert_false(tally_tick_store_connected(f->store));
+    assert_int_equal(look(f, count_sql), 0);
+    assert_int_equal(look(f, recorded_sql), 0);
+    assert_goes_on(f);
+}
+
+//  Everything went out, nothing was read: nobody can know, and the record says that it was not done.
+static void
+connection_lost_with_commit_unread_is_unknown_and_has_no_record(void **state)
+{
+    struct fixture *f = *state;
+    pid_t backend = find_backend(f);
+    assert_int_equal(kill(backend, SIGSTOP), 0);
+    plan_message(f, 1000, tally_bytes_of("body"));
+    start(f, EPOCH);
+    assert_false(go_on(f, 200));
+    assert_int_equal(kill(backend, SIGKILL), 0);
+    assert_true(go_on(f, 10000));
+    assert_int_equal(f->outcome, TALLY_DB_UNKNOWN);
+    assert_false(tally_tick_store_connected(f->store));
+    tally_pg_stop(pg);    // the server restarts itself after that; make it orderly
+    tally_pg_start(pg);
+    assert_int_equal(look(f, recorded_sql), 0);
+    assert_int_equal(look(f, count_sql), 0);
+    assert_goes_on(f);
+}
+
+//  ---- commits that wait for a standby --------------------------------------------------------------------
+
+//  Does a commit wait for the standby already?  One that does is cancelled.
+static bool
+commit_waits(struct fixture *f)
+{
+    char error[256];
+    PGconn *handle = tally_db_handle(f->looker);
+    assert_int_equal(PQsendQuery(handle, "update tally.tenant set weight = 2"), 1);
+    struct pollfd item = {.fd = PQsocket(handle), .events = POLLIN};
+    bool waits = poll(&item, 1, 100) == 0;
+    if (waits) {
+        PGcancel *cancel = PQgetCancel(handle);
+        assert_int_equal(PQcancel(cancel, error, sizeof error), 1);
+        PQfreeCancel(cancel);
+    }
+    PGresult *result;
+    while ((result = PQgetResult(handle)) != NULL) {
+        PQclear(result);
+    }
+    return waits;
+}
+
+//  Lets a tick wait at its COMMIT, for a standby that does not exist, and runs `sql` meanwhile.
+static void
+disturb_commit(struct fixture *f, const char *sql)
+{
+    must(tally_db_script(f->looker, "alter system set synchronous_standby_names = 'ghost'"));
+    must(tally_db_run(f->looker, "select pg_reload_conf()", NULL, NULL));
+    int64_t give_up_at_ms = tally_clock_now_ms() + 5000;
+    while (!commit_waits(f)) {
+        assert_true(tally_clock_now_ms() < give_up_at_ms);
+    }
+    plan_message(f, 1000, tally_bytes_of("body"));
+    start(f, EPOCH);
+    assert_false(go_on(f, 300));
+    assert_int_equal(look(f, sql), 1);
+    bool known = go_on(f, 10000);
+    must(tally_db_script(f->looker, "alter system reset synchronous_standby_names"));
+    must(tally_db_run(f->looker, "select pg_reload_conf()", NULL, NULL));
+    assert_true(known);
+}
+
+static void
+connection_lost_at_commit_is_unknown_and_has_a_record(void **state)
+{
+    struct fixture *f = *state;
+    disturb_commit(f, "select pg_terminate_backend(pid)::int from pg_stat_activity"
+                      " where datname = current_database() and wait_event = 'SyncRep'");
+    assert_int_equal(f->outcome, TALLY_DB_UNKNOWN);
+    assert_false(tally_tick_store_connected(f->store));
+    assert_int_equal(look(f, recorded_sql), 1);
+    assert_int_equal(look(f, count_sql), 1);
+    assert_goes_on(f);
+}
+
+static void
+commit_that_may_not_have_reached_the_standby_is_unknown(void **state)
+{
+    struct fixture *f = *state;
+    disturb_commit(f, "select pg_cancel_backend(pid)::int from pg_stat_activity"
+                      " where datname = current_database() and wait_event = 'SyncRep'");
+    assert_int_equal(f->outcome, TALLY_DB_UNKNOWN);
+    assert_int_equal(look(f, recorded_sql), 1);
+    assert_goes_on(f);
+}
+
+#define SCENE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int
+main(int argc, char **argv)
+{
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
+    tally_log_set_level(TALLY_LOG_ERROR);
+    const struct CMUnitTest tests[] = {
+        SCENE(tick_leaves_its_record_even_when_it_wrote_nothing_else),
+        SCENE(broker_of_another_epoch_cannot_write),
+        SCENE(tick_beside_a_takeover_writes_nothing),
+        SCENE(tick_that_breaks_a_constraint_is_rejected_as_a_whole),
+        SCENE(tick_never_waits_long_for_a_lock),
+        SCENE(tick_larger_than_any_buffer_goes_through_while_answers_come_back),
+        SCENE(server_that_forgets_on_power_loss_is_refused),
+        cmocka_unit_test(server_that_tears_pages_is_refused),
+        cmocka_unit_test(server_that_keeps_its_promises_is_taken),
+        SCENE(server_that_is_away_means_retry),
+        SCENE(connection_lost_before_commit_went_out_is_never_done),
+        SCENE(connection_lost_with_commit_unread_is_unknown_and_has_no_record),
+        SCENE(connection_lost_at_commit_is_unknown_and_has_a_record),
+        SCENE(commit_that_may_not_have_reached_the_standby_is_unknown),
+    };
+    return cmocka_run_group_tests_name("tick_outcome", tests, start_server, stop_server);
+}
