@@ -141,7 +141,10 @@ tally_export_file_inherit(tally_export_file_t *self, uint64_t lease, uint64_t by
 int
 tally_export_file_copy(tally_export_file_t *self, uint64_t bytes_max, uint64_t *left, tally_problem_t *problem)
 {
-    assert(self->source != -1);
+    *left = 0;
+    if (self->source == -1) {
+        return 0;
+    }
     unsigned char *block = tally_alloc(COPY_BYTES);
     int outcome = 0;
     while (outcome == 0 && bytes_max > 0 && self->source_left > 0) {
