@@ -43,7 +43,7 @@
 #define TALLY_CLIENTS_MAX 65536         // senders known to the broker's memory
 #define TALLY_TENANTS_MAX 100000
 #define TALLY_QUEUES_MAX 1000
-#define TALLY_PLAN_MESSAGES_MAX 16384   // messages in one tick; what comes more waits for the next
+#define TALLY_PLAN_MESSAGES_MAX 1024   // messages in one tick; what comes more waits for the next, which starts sooner
 #define TALLY_PLAN_BYTES_MAX (32 * 1024 * 1024)
 
 //  Times
