@@ -61,6 +61,7 @@ static const tally_command_t *const commands[] = {
     &tally_verb_dead_ls,
     &tally_verb_dead_show,
     &tally_verb_feed,
+    &tally_verb_bench,
     &tally_verb_queue_put,
     &tally_verb_tenant_put,
     &tally_verb_dead_retry,

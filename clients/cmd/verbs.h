@@ -24,6 +24,7 @@ extern const tally_command_t tally_verb_worker_ls;
 extern const tally_command_t tally_verb_dead_ls;
 extern const tally_command_t tally_verb_dead_show;
 extern const tally_command_t tally_verb_feed;
+extern const tally_command_t tally_verb_bench;
 extern const tally_command_t tally_verb_queue_put;
 extern const tally_command_t tally_verb_tenant_put;
 extern const tally_command_t tally_verb_dead_retry;
