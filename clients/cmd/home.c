@@ -322,7 +322,8 @@ write_conf(const char *dir, const char *run, const char *db)
         "lanes = \"ipc://%s/lane-%%\"\n"
         "db = \"%s\"\n\n"
         "[export]\n"
-        "out = \"%s/exports\"\n",
+        "out = \"%s/exports\"\n"
+        "out-any = yes              # whoever reaches the sockets is you\n",
         quoted_run, quoted_run, quoted_run, quoted_run, quoted_db, quoted_dir);
     int result = write_new_file(conf, text);
     free(text);
