@@ -7,7 +7,7 @@
 #include "lib/alloc.h"
 
 #define SEQUENCE_BITS 40
-#define INBOX_MAX_FIRST 64              // a look takes ids for so many rows; it grows while they come
+#define INBOX_MAX_FIRST 64    // a look takes ids for so many rows; it grows while they come
 #define INBOX_MAX 4096
 
 static void
@@ -96,7 +96,7 @@ tally_core_destroy(tally_core_t **self_p)
     free(self);
 }
 
-//  ---- what the files of the core share --------------------------------------------------------------------
+//  ---- what the files of the core share ----------------------------------------------------------
 
 uint64_t
 tally_core_take_id(tally_core_t *self)
@@ -128,7 +128,7 @@ tally_core_draw(tally_core_t *self, uint64_t max)
 tally_stream_t *
 tally_core_stream(tally_core_t *self, tally_queue_t *queue, tally_tenant_t *tenant)
 {
-    uint64_t number = (uint64_t) queue->row.id << 32 | tenant->row.id;
+    uint64_t number = (uint64_t)queue->row.id << 32 | tenant->row.id;
     tally_stream_t *stream = tally_table_find(&self->streams, number);
     if (stream == NULL) {
         stream = tally_stream_new(queue, tenant, &self->shelf, &self->windows);
@@ -158,7 +158,7 @@ tally_core_tick(const tally_core_t *self)
     return self->tick_number;
 }
 
-//  ---- seal -----------------------------------------------------------------------------------------------
+//  ---- seal --------------------------------------------------------------------------------------
 
 static void
 let_time_pass(tally_core_t *self, int64_t now_ms)
@@ -229,7 +229,7 @@ tally_core_seal(tally_core_t *self, int64_t now_ms)
     return plan;
 }
 
-//  ---- commit ---------------------------------------------------------------------------------------------
+//  ---- commit ------------------------------------------------------------------------------------
 
 static void
 confirm_senders(const tally_tick_t *tick)
@@ -240,30 +240,33 @@ confirm_senders(const tally_tick_t *tick)
 }
 
 static void
-decide_terms(tally_core_t *self, tally_tick_t *tick, const tally_tick_result_t *result, int64_t now_ms)
+decide_terms(tally_core_t *self, tally_tick_t *tick, const tally_tick_result_t *result,
+             int64_t now_ms)
 {
     if (tick->elections.count == 0) {
         return;
     }
     for (size_t i = 0; i < result->granted.count; i++) {
         const tally_plan_fetch_t *granted = &result->granted.items[i];
-        tally_stream_t *stream = tally_table_find(&self->streams, granted->message << 32 | granted->tenant);
+        tally_stream_t *stream = tally_table_find(&self->streams,
+                                                  granted->message << 32 | granted->tenant);
         assert(stream != NULL);
         assert(stream->term.electing);
         stream->term.granted = true;
     }
     for (size_t i = 0; i < tick->elections.count; i++) {
         tally_stream_t *stream = tick->elections.items[i];
-        bool is_first = stream->term.epoch == 0;
+        bool is_first = stream->term.worker_name == NULL;
         tally_term_decide(stream, &self->crew, &self->retries, tick->plan, now_ms);
-        if (is_first && stream->term.epoch > 0) {
+        if (is_first && stream->term.worker_name != NULL) {
             *TALLY_PUSH(&self->terms) = stream;
         }
     }
 }
 
 static void
-take_rows(tally_core_t *self, const tally_plan_t *plan, const tally_tick_result_t *result, int64_t now_ms)
+take_rows(tally_core_t *self, const tally_plan_t *plan, const tally_tick_result_t *result,
+          int64_t now_ms)
 {
     for (size_t i = 0; i < result->queues.count; i++) {
         tally_core_load_queue(self, &result->queues.items[i]);
@@ -286,7 +289,8 @@ take_rows(tally_core_t *self, const tally_plan_t *plan, const tally_tick_result_
 }
 
 void
-tally_core_commit(tally_core_t *self, tally_plan_t *plan, const tally_tick_result_t *result, int64_t now_ms)
+tally_core_commit(tally_core_t *self, tally_plan_t *plan, const tally_tick_result_t *result,
+                  int64_t now_ms)
 {
     tally_tick_t *tick = self->out;
     assert(tick != NULL);
@@ -298,7 +302,7 @@ tally_core_commit(tally_core_t *self, tally_plan_t *plan, const tally_tick_resul
         return;
     }
     confirm_senders(tick);
-    tally_core_decide_dedupe(tick, result, now_ms);
+    tally_core_take_deduped(tick, result, now_ms);
     tally_core_resolve_ends(self, tick, result, now_ms);
     decide_terms(self, tick, result, now_ms);
     tally_core_start_leases(self, tick, result, now_ms);
@@ -334,7 +338,7 @@ int64_t
 tally_core_next_ms(const tally_core_t *self, int64_t now_ms)
 {
     if (self->work.count > 0) {
-        return now_ms;                  // somebody has credit for what is ready
+        return now_ms;    // somebody has credit for what is ready
     }
     int64_t next_ms = self->soon_ms;
     next_ms = earlier(next_ms, tally_heap_due(&self->crew.silence));

@@ -10,7 +10,7 @@ tally_core_put_queue(tally_core_t *self, const tally_queue_row_t *row)
     tally_core_hurry(self, INT64_MIN);
     for (size_t i = 0; i < plan->queues.count; i++) {
         if (strcmp(plan->queues.items[i].name, row->name) == 0) {
-            plan->queues.items[i] = *row;       // one statement writes a row once
+            plan->queues.items[i] = *row;    // one statement writes a row once
             return;
         }
     }
@@ -43,7 +43,7 @@ tally_core_put_tenant(tally_core_t *self, const tally_tenant_row_t *row)
 void
 tally_core_release_window(tally_core_t *self, uint32_t queue, uint32_t tenant, int64_t now_ms)
 {
-    tally_stream_t *stream = tally_table_find(&self->streams, (uint64_t) queue << 32 | tenant);
+    tally_stream_t *stream = tally_table_find(&self->streams, (uint64_t)queue << 32 | tenant);
     if (stream != NULL) {
         tally_stream_release(stream);
         tally_core_hurry(self, now_ms);

@@ -5,13 +5,15 @@
 
 //  Resolves the queues of a hello, each once.  Returns how many, 0 with *fault filled.
 static uint8_t
-find_queues(const tally_core_t *self, const tally_hello_t *hello, tally_queue_t **queues, tally_fault_t *fault)
+find_queues(const tally_core_t *self, const tally_hello_t *hello, tally_queue_t **queues,
+            tally_fault_t *fault)
 {
     uint8_t count = 0;
     for (uint8_t i = 0; i < hello->queue_count; i++) {
         tally_queue_t *queue = tally_queues_find(&self->queues, hello->queues[i]);
         if (queue == NULL) {
-            *fault = (tally_fault_t){TALLY_E_UNKNOWN, i, "no such queue; create it first, or look for a typing error"};
+            *fault = (tally_fault_t){TALLY_E_UNKNOWN, i,
+                                     "no such queue; create it first, or look for a typing error"};
             return 0;
         }
         bool known = false;
@@ -26,8 +28,8 @@ find_queues(const tally_core_t *self, const tally_hello_t *hello, tally_queue_t 
 }
 
 uint64_t
-tally_core_worker_join(tally_core_t *self, uint64_t number, const tally_hello_t *hello, tally_fault_t *fault,
-                       int64_t now_ms)
+tally_core_worker_join(tally_core_t *self, uint64_t number, const tally_hello_t *hello,
+                       tally_fault_t *fault, int64_t now_ms)
 {
     assert(hello->credit > 0);
     assert(hello->queue_count > 0);
@@ -37,7 +39,8 @@ tally_core_worker_join(tally_core_t *self, uint64_t number, const tally_hello_t 
         return 0;
     }
     if (self->crew.joined.count >= TALLY_WORKERS_MAX) {
-        *fault = (tally_fault_t){TALLY_E_BUSY, TALLY_NO_INDEX, "there are too many workers; come back later"};
+        *fault = (tally_fault_t){TALLY_E_BUSY, TALLY_NO_INDEX,
+                                 "there are too many workers; come back later"};
         return 0;
     }
     tally_queue_t *queues[TALLY_WORKER_QUEUES_MAX];
@@ -60,7 +63,8 @@ remove_worker(tally_core_t *self, tally_crew_worker_t *worker, tally_gone_t how,
     for (tally_link_t *link; (link = tally_list_first(&worker->leases)) != NULL;) {
         tally_lease_t *lease = TALLY_OF(link, tally_lease_t, of_worker);
         tally_lease_orphan(lease);
-        lease->crashes = how == TALLY_GONE_DEAD && lease->live;     // what it never got did not kill it
+        lease->crashes = how == TALLY_GONE_DEAD
+                         && lease->live;    // what it never got did not kill it
         lease->deadline_ms = now_ms;
         if (lease->live) {
             tally_core_watch(self, lease);
@@ -90,7 +94,7 @@ notify(tally_core_t *self, const tally_crew_worker_t *worker, tally_notice_kind_
 {
     *TALLY_PUSH(&tally_core_plan(self)->notices) = (tally_plan_notice_t){
         .worker = worker->number,
-        .kind = (uint8_t) kind,
+        .kind = (uint8_t)kind,
     };
 }
 
@@ -134,7 +138,8 @@ tally_core_worker_count(const tally_core_t *self)
 }
 
 bool
-tally_core_worker_at(const tally_core_t *self, size_t index, int64_t now_ms, tally_worker_info_t *info)
+tally_core_worker_at(const tally_core_t *self, size_t index, int64_t now_ms,
+                     tally_worker_info_t *info)
 {
     if (index >= self->crew.joined.count) {
         return false;
@@ -144,8 +149,8 @@ tally_core_worker_at(const tally_core_t *self, size_t index, int64_t now_ms, tal
         .number = worker->number,
         .credit = worker->credit,
         .outstanding = worker->outstanding,
-        .leases = (uint32_t) worker->leases.count,
-        .terms = (uint32_t) worker->terms.count,
+        .leases = (uint32_t)worker->leases.count,
+        .terms = (uint32_t)worker->terms.count,
         .beat_ms = now_ms - worker->beat_ms,
         .draining = worker->draining,
         .queue_count = worker->member_count,

@@ -5,7 +5,6 @@
 
 #include "broker/core_state.h"
 
-
 void
 tally_core_load_queue(tally_core_t *self, const tally_queue_row_t *row)
 {
@@ -102,23 +101,25 @@ tally_core_forget_sender(tally_core_t *self, const uint8_t sender[TALLY_SENDER_B
     tally_senders_forget(&self->senders, sender);
 }
 
-//  A lease can be read before a worker's own transaction settles some of it, and the messages after it.
+//  A lease can be read before a worker's own transaction settles some of it, and the messages after
+//  it.
 static void
 forget_settled(tally_core_t *self, tally_lease_t *lease)
 {
     for (uint32_t i = 0; i < lease->size; i++) {
         const tally_entry_t *entry = &lease->messages[i].entry;
         if (tally_table_take(&self->loaded, entry->id) != NULL) {
-            tally_stream_begin(lease->stream, entry);       // it never was counted as pending
+            tally_stream_begin(lease->stream, entry);    // it never was counted as pending
             tally_core_forget(self, lease, entry->id);
         }
     }
     if (lease->pending == 0) {
-        tally_core_touch(self, lease, INT64_MIN);           // nothing is left but its row
+        tally_core_touch(self, lease, INT64_MIN);    // nothing is left but its row
     }
 }
 
-//  Its worker did not come back: it may go on for a while, then its messages are returned, and that is nobody's fault.
+//  Its worker did not come back: it may go on for a while, then its messages are returned, and that
+//  is nobody's fault.
 static void
 dismiss(tally_core_t *self, tally_lease_t *lease, int64_t until_ms)
 {

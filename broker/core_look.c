@@ -57,7 +57,7 @@ tally_core_tenant_by_id(const tally_core_t *self, uint32_t id)
     return tenant == NULL ? NULL : &tenant->row;
 }
 
-//  ---- counts ---------------------------------------------------------------------------------------------
+//  ---- counts ------------------------------------------------------------------------------------
 
 static void
 look_at_age(const tally_deque_t *deque, int64_t now_ms, int64_t *oldest_ms)
@@ -68,7 +68,8 @@ look_at_age(const tally_deque_t *deque, int64_t now_ms, int64_t *oldest_ms)
     }
 }
 
-//  Of what waits for its turn or the window, at the fronts; what is leased or delayed is looked after.
+//  Of what waits for its turn or the window, at the fronts; what is leased or delayed is looked
+//  after.
 static int64_t
 oldest_of(const tally_stream_t *stream, int64_t now_ms)
 {
@@ -116,7 +117,8 @@ tally_core_stats(const tally_core_t *self, uint32_t queue_id, uint32_t tenant_id
         stats->refused = self->refused;
         stats->stale = self->stale;
     } else if (queue_id != 0 && tenant_id != 0) {
-        tally_stream_t *stream = tally_table_find(&self->streams, (uint64_t) queue_id << 32 | tenant_id);
+        tally_stream_t *stream = tally_table_find(&self->streams,
+                                                  (uint64_t)queue_id << 32 | tenant_id);
         if (stream != NULL) {
             add_stats(stats, stream, now_ms);
         }

@@ -75,8 +75,8 @@ void
 tally_crew_beat(tally_crew_t *self, tally_crew_worker_t *worker, int64_t now_ms)
 {
     worker->beat_ms = now_ms;
-    tally_heap_put(&self->silence, &worker->silence, now_ms + TALLY_BEAT_MS * TALLY_BEATS_MISSED_MAX,
-                   worker->number);
+    tally_heap_put(&self->silence, &worker->silence,
+                   now_ms + TALLY_BEAT_MS * TALLY_BEATS_MISSED_MAX, worker->number);
 }
 
 //  Streams of which it has the term may want another holder.
@@ -105,7 +105,7 @@ void
 tally_crew_remove(tally_crew_t *self, tally_crew_worker_t *worker)
 {
     assert(worker->leases.count == 0);
-    worker->draining = true;            // nothing may choose it while it is taken apart
+    worker->draining = true;    // nothing may choose it while it is taken apart
     tally_crew_weigh(worker);
     for (tally_link_t *link; (link = tally_list_first(&worker->terms)) != NULL;) {
         tally_term_vacate(TALLY_OF(link, tally_stream_t, term.of_worker));
@@ -127,7 +127,7 @@ tally_crew_remove(tally_crew_t *self, tally_crew_worker_t *worker)
     free(taken);
 }
 
-//  ---- credit ---------------------------------------------------------------------------------------------
+//  ---- credit ------------------------------------------------------------------------------------
 
 uint32_t
 tally_crew_free_credit(const tally_crew_worker_t *worker)
@@ -161,12 +161,12 @@ tally_crew_give(tally_crew_worker_t *worker, uint32_t messages)
     set_outstanding(worker, worker->outstanding - messages);
 }
 
-//  ---- members --------------------------------------------------------------------------------------------
+//  ---- members -----------------------------------------------------------------------------------
 
 void
 tally_crew_weigh(tally_crew_worker_t *worker)
 {
-    int64_t terms = (int64_t) worker->terms.count + worker->electing;
+    int64_t terms = (int64_t)worker->terms.count + worker->electing;
     for (uint8_t i = 0; i < worker->member_count; i++) {
         tally_member_t *member = &worker->members[i];
         if (worker->draining) {
@@ -193,8 +193,8 @@ void
 tally_member_place(tally_member_t *member)
 {
     tally_queue_t *queue = member->queue;
-    bool hungry = !member->worker->draining && tally_crew_free_credit(member->worker) > 0 &&
-                  (!queue->row.exclusive || member->rota.count > 0);
+    bool hungry = !member->worker->draining && tally_crew_free_credit(member->worker) > 0
+                  && (!queue->row.exclusive || member->rota.count > 0);
     if (hungry && !tally_link_in(&member->hungry)) {
         tally_list_append(&queue->hungry, &member->hungry);
     } else if (!hungry && tally_link_in(&member->hungry)) {

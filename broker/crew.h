@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //  crew - the connected workers: what they take, what they hold, when they were last heard.
 //
-//  Outstanding messages of a worker never exceed its credit: tally_crew_take() and _give() are the only places that
-//  change the count.  A worker that is not joined is only remembered because the database has leases of it; it
-//  gets nothing.
+//  Outstanding messages of a worker never exceed its credit: tally_crew_take() and _give() are the
+//  only places that change the count.  A worker that is not joined is only remembered because the
+//  database has leases of it; it gets nothing.
 
 #ifndef TALLY_CREW_H
 #define TALLY_CREW_H
@@ -24,9 +24,9 @@ struct tally_member {
     tally_crew_worker_t *worker;
     tally_queue_t *queue;
     tally_link_t of_queue;
-    tally_link_t hungry;                // in the queue's list: could be leased something
-    tally_heap_node_t candidate;        // in the queue's heap: could be elected
-    tally_list_t rota;                  // exclusive queue: streams it holds the terms of, with ready messages
+    tally_link_t hungry;            // in the queue's list: could be leased something
+    tally_heap_node_t candidate;    // in the queue's heap: could be elected
+    tally_list_t rota;    // exclusive queue: streams it holds the terms of, with ready messages
 };
 
 struct tally_crew_worker {
@@ -34,14 +34,14 @@ struct tally_crew_worker {
     char name[TALLY_NAME_BYTES_MAX + 1];
     bool joined, draining;
     uint16_t credit;
-    uint32_t outstanding;               // messages leased and not given up by a record
-    uint32_t allowed;                   // for checking: credit, or what it held when it joined
-    int64_t beat_ms;                    // last heard
+    uint32_t outstanding;    // messages leased and not given up by a record
+    uint32_t allowed;        // for checking: credit, or what it held when it joined
+    int64_t beat_ms;         // last heard
     tally_heap_node_t silence;
     tally_list_t leases;
-    tally_list_t terms;                 // streams
-    uint32_t electing;                  // elections of it in a plan
-    size_t index;                       // in the crew's array
+    tally_list_t terms;    // streams
+    uint32_t electing;     // elections of it in a plan
+    size_t index;          // in the crew's array
     uint8_t member_count;
     tally_member_t members[TALLY_WORKER_QUEUES_MAX];
 };
@@ -49,16 +49,18 @@ struct tally_crew_worker {
 struct tally_crew {
     tally_table_t by_number;
     TALLY_ARRAY(tally_crew_worker_t *) joined;
-    tally_heap_t silence;               // by when each is taken for dead
+    tally_heap_t silence;    // by when each is taken for dead
 };
 
 void tally_crew_free(tally_crew_t *self);
-tally_crew_worker_t *tally_crew_find(const tally_crew_t *self, uint64_t number);    // joined ones only
+tally_crew_worker_t *
+tally_crew_find(const tally_crew_t *self, uint64_t number);    // joined ones only
 //  Finds or makes one that is not joined (leases of it were loaded).
 tally_crew_worker_t *tally_crew_expect(tally_crew_t *self, uint64_t number);
 //  `queues` has hello->queue_count entries, without repetition.
-tally_crew_worker_t *tally_crew_join(tally_crew_t *self, uint64_t number, const tally_hello_t *hello,
-                                     tally_queue_t *const *queues, uint8_t queue_count, int64_t now_ms);
+tally_crew_worker_t *
+tally_crew_join(tally_crew_t *self, uint64_t number, const tally_hello_t *hello,
+                tally_queue_t *const *queues, uint8_t queue_count, int64_t now_ms);
 void tally_crew_beat(tally_crew_t *self, tally_crew_worker_t *worker, int64_t now_ms);
 void tally_crew_drain(tally_crew_worker_t *worker);
 //  Takes it off its queues and terms and frees it; it must hold no lease any more.
@@ -70,7 +72,8 @@ void tally_crew_give(tally_crew_worker_t *worker, uint32_t messages);
 
 //  Its terms or elections changed: it may be more or less wanted as a candidate.
 void tally_crew_weigh(tally_crew_worker_t *worker);
-tally_member_t *tally_crew_member(tally_crew_worker_t *worker, const tally_queue_t *queue);     // or NULL
+tally_member_t *
+tally_crew_member(tally_crew_worker_t *worker, const tally_queue_t *queue);    // or NULL
 //  Puts a member into its queue's list of hungry ones, or out of it.
 void tally_member_place(tally_member_t *member);
 

@@ -78,17 +78,17 @@ tally_deque_pop(tally_deque_t *self, tally_entry_t *entry)
 }
 
 const tally_entry_t *
-tally_deque_each(const tally_deque_t *self, const tally_block_t **block, uint32_t *at)
+tally_deque_each(const tally_deque_t *self, tally_deque_walk_t *walk)
 {
-    if (*block == NULL) {
-        *block = self->first;
-        *at = self->head;
-    } else if (*at == TALLY_BLOCK_ENTRIES) {
-        *block = (*block)->next;
-        *at = 0;
+    if (walk->block == NULL) {
+        walk->block = self->first;
+        walk->at = self->head;
+    } else if (walk->at == TALLY_BLOCK_ENTRIES) {
+        walk->block = walk->block->next;
+        walk->at = 0;
     }
-    if (*block == NULL || (*block == self->last && *at == self->tail)) {
+    if (walk->block == NULL || (walk->block == self->last && walk->at == self->tail)) {
         return NULL;
     }
-    return &(*block)->entries[(*at)++];
+    return &walk->block->entries[walk->at++];
 }

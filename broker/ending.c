@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //  ending - leases end: marks become sections of a plan, and the plan's result makes them real.
 //
-//  A lease whose messages all just settle goes as a whole, one number for the database.  Everything else goes message by message,
-//  together with a look at what is left of the lease: what was not done is either still in its row (somebody holds
-//  it; tried again) or was settled by SQL.
+//  A lease whose messages all just settle goes as a whole, one number for the database.  Everything
+//  else goes message by message, together with a look at what is left of the lease: what was not
+//  done is either still in its row (somebody holds it; tried again) or was settled by SQL.
 
 #include <stdlib.h>
 
@@ -35,7 +35,7 @@ tally_core_watch(tally_core_t *self, tally_lease_t *lease)
     }
 }
 
-//  ---- into the plan --------------------------------------------------------------------------------------
+//  ---- into the plan -----------------------------------------------------------------------------
 
 static bool
 settles_plainly(const tally_stream_t *stream, const tally_leased_t *leased)
@@ -64,11 +64,13 @@ settles_as_whole(const tally_lease_t *lease)
 static bool
 is_wanted(const tally_leased_t *leased)
 {
-    return leased->end == TALLY_END_SETTLE || leased->end == TALLY_END_RETURN || leased->end == TALLY_END_BURY;
+    return leased->end == TALLY_END_SETTLE || leased->end == TALLY_END_RETURN
+           || leased->end == TALLY_END_BURY;
 }
 
 static void
-write_result(tally_plan_t *plan, const tally_lease_t *lease, const tally_cold_t *cold, const tally_leased_t *leased)
+write_result(tally_plan_t *plan, const tally_lease_t *lease, const tally_cold_t *cold,
+             const tally_leased_t *leased)
 {
     tally_plan_result_t *result = TALLY_PUSH(&plan->results);
     result->asker = cold->asker;
@@ -139,13 +141,14 @@ tally_core_write_ends(tally_core_t *self)
 {
     const tally_plan_t *plan = tally_core_plan(self);
     tally_link_t *link;
-    while ((link = tally_list_first(&self->touched)) != NULL && plan->ends.count < TALLY_PLAN_MESSAGES_MAX) {
+    while ((link = tally_list_first(&self->touched)) != NULL
+           && plan->ends.count < TALLY_PLAN_MESSAGES_MAX) {
         tally_list_remove(&self->touched, link);
         write_lease(self, TALLY_OF(link, tally_lease_t, touched));
     }
 }
 
-//  ---- out of the result ----------------------------------------------------------------------------------
+//  ---- out of the result -------------------------------------------------------------------------
 
 //  Tells who asked.  from_store: settled by SQL, the result is where the worker put it.
 static void
@@ -228,7 +231,8 @@ finish(tally_tick_t *tick, tally_lease_t *lease, tally_leased_t *leased, bool by
 
 //  The database did what was wanted.
 static void
-done(tally_core_t *self, tally_tick_t *tick, tally_lease_t *lease, tally_leased_t *leased, int64_t now_ms)
+done(tally_core_t *self, tally_tick_t *tick, tally_lease_t *lease, tally_leased_t *leased,
+     int64_t now_ms)
 {
     if (leased->end == TALLY_END_RETURN) {
         give_back(self, lease, leased, now_ms);
@@ -248,7 +252,7 @@ remove_lease(tally_core_t *self, tally_lease_t *lease)
     tally_heap_remove(&self->deadlines, &lease->due);
     tally_table_take(&self->leases, lease->id);
     tally_lease_destroy(&lease);
-    tally_queue_place(stream);          // its term may move now
+    tally_queue_place(stream);    // its term may move now
 }
 
 //  What the result says of a lease beyond the ends that were done.
@@ -297,8 +301,8 @@ resolve(tally_core_t *self, tally_tick_t *tick, tally_lease_t *lease, int64_t no
 static int
 compare_returned(const void *a, const void *b)
 {
-    uint64_t left = ((const tally_returned_t *) a)->entry.id;
-    uint64_t right = ((const tally_returned_t *) b)->entry.id;
+    uint64_t left = ((const tally_returned_t *)a)->entry.id;
+    uint64_t right = ((const tally_returned_t *)b)->entry.id;
     return (left < right) - (left > right);
 }
 
@@ -306,7 +310,8 @@ compare_returned(const void *a, const void *b)
 static void
 return_to_front(tally_core_t *self)
 {
-    qsort(self->returned.items, self->returned.count, sizeof *self->returned.items, compare_returned);
+    qsort(self->returned.items, self->returned.count, sizeof *self->returned.items,
+          compare_returned);
     for (size_t i = 0; i < self->returned.count; i++) {
         tally_stream_return(self->returned.items[i].stream, &self->returned.items[i].entry);
     }
@@ -314,7 +319,8 @@ return_to_front(tally_core_t *self)
 }
 
 void
-tally_core_resolve_ends(tally_core_t *self, tally_tick_t *tick, const tally_tick_result_t *result, int64_t now_ms)
+tally_core_resolve_ends(tally_core_t *self, tally_tick_t *tick, const tally_tick_result_t *result,
+                        int64_t now_ms)
 {
     if (tick->ending.count == 0) {
         return;
@@ -356,6 +362,6 @@ tally_core_forget(tally_core_t *self, tally_lease_t *lease, uint64_t message)
     tally_stream_end(lease->stream, &leased->entry);
     tally_core_watch(self, lease);
     if (lease->pending == 0) {
-        tally_core_touch(self, lease, 0);       // its row is still there
+        tally_core_touch(self, lease, 0);    // its row is still there
     }
 }

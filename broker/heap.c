@@ -20,7 +20,7 @@ static void
 set_slot(tally_heap_t *self, size_t at, tally_heap_slot_t slot)
 {
     self->slots[at] = slot;
-    slot.node->place = (uint32_t) (at + 1);
+    slot.node->place = (uint32_t)(at + 1);
 }
 
 static void

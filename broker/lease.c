@@ -10,8 +10,8 @@
 static int
 compare_ids(const void *a, const void *b)
 {
-    uint64_t left = ((const tally_leased_t *) a)->entry.id;
-    uint64_t right = ((const tally_leased_t *) b)->entry.id;
+    uint64_t left = ((const tally_leased_t *)a)->entry.id;
+    uint64_t right = ((const tally_leased_t *)b)->entry.id;
     return (left > right) - (left < right);
 }
 
@@ -24,7 +24,7 @@ tally_lease_new(uint64_t id, tally_stream_t *stream, tally_crew_worker_t *worker
     self->id = id;
     self->stream = stream;
     self->crashes = true;
-    self->size = self->pending = self->open = self->held = (uint32_t) count;
+    self->size = self->pending = self->open = self->held = (uint32_t)count;
     bool sorted = true;
     for (size_t i = 0; i < count; i++) {
         assert(entries[i].chunk == NULL);

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT
 //  leasing - messages go to workers.
 //
-//  Queues with something to do take turns, a lease or a round of elections each.  Within a queue its hungry workers take turns, and its
-//  tenants by rota.  What is planned here becomes a lease when the plan is committed; until then records that name it
-//  are stale.
+//  Queues with something to do take turns, a lease or a round of elections each.  Within a queue
+//  its hungry workers take turns, and its tenants by rota.  What is planned here becomes a lease
+//  when the plan is committed; until then records that name it are stale.
 
 #include <stdlib.h>
 
 #include "broker/core_state.h"
 #include "broker/rota.h"
 
-#define ITEM_BYTES 32                   // of a message in a delivery, beside key and body, about
+#define ITEM_BYTES 32    // of a message in a delivery, beside key and body, about
 
 //  A lease being put together.
 typedef struct {
@@ -20,7 +20,7 @@ typedef struct {
     uint32_t messages_max;
     uint32_t count;
     size_t bytes;
-    bool plan_full;                     // it could have been longer, but for the plan's bounds
+    bool plan_full;    // it could have been longer, but for the plan's bounds
     tally_entry_t entries[TALLY_BATCH_MESSAGES_MAX];
 } packing_t;
 
@@ -44,7 +44,8 @@ find_planned(const tally_plan_t *plan, uint64_t id)
 
 //  Where the body of a message comes from.  False when it must be fetched.
 static bool
-body_at_hand(const packing_t *packing, const tally_entry_t *entry, const tally_cold_t *cold, tally_bytes_t *body)
+body_at_hand(const packing_t *packing, const tally_entry_t *entry, const tally_cold_t *cold,
+             tally_bytes_t *body)
 {
     *body = (tally_bytes_t){0};
     if (entry->bytes == 0 || (cold != NULL && cold->is_blob)) {
@@ -64,11 +65,12 @@ body_at_hand(const packing_t *packing, const tally_entry_t *entry, const tally_c
 static uint16_t
 clamp_u16(int32_t value)
 {
-    return value > UINT16_MAX ? UINT16_MAX : (uint16_t) value;
+    return value > UINT16_MAX ? UINT16_MAX : (uint16_t)value;
 }
 
 static void
-plan_item(packing_t *packing, const tally_entry_t *entry, const tally_cold_t *cold, tally_bytes_t body)
+plan_item(packing_t *packing, const tally_entry_t *entry, const tally_cold_t *cold,
+          tally_bytes_t body)
 {
     tally_plan_item_t *item = TALLY_PUSH(&packing->plan->items);
     *TALLY_PUSH(&packing->plan->ids) = entry->id;
@@ -79,8 +81,9 @@ plan_item(packing_t *packing, const tally_entry_t *entry, const tally_cold_t *co
         item->deliveries = clamp_u16(cold->deliveries + 1);
         item->failures = clamp_u16(cold->failures);
         item->crashes = clamp_u16(cold->crashes);
-        item->options = (uint8_t) ((cold->key != NULL ? TALLY_HAS_KEY : 0) | (cold->asked ? TALLY_WANTS_RESULT : 0) |
-                                   (cold->is_blob ? TALLY_AS_BLOB : 0));
+        item->options = (uint8_t)((cold->key != NULL ? TALLY_HAS_KEY : 0)
+                                  | (cold->asked ? TALLY_WANTS_RESULT : 0)
+                                  | (cold->is_blob ? TALLY_AS_BLOB : 0));
         item->key = cold->key != NULL ? tally_key_bytes(cold->key) : (tally_bytes_t){0};
     }
 }
@@ -98,7 +101,7 @@ plan_fetch(packing_t *packing, const tally_entry_t *entry)
         .tenant = packing->stream->tenant->row.id,
         .message = entry->id,
     };
-    tally_table_put(&tick->fetched, entry->id, (void *) (uintptr_t) (packing->plan->items.count + 1));
+    tally_table_put(&tick->fetched, entry->id, (void *)(uintptr_t)(packing->plan->items.count + 1));
     return true;
 }
 
@@ -113,7 +116,7 @@ pack_next(packing_t *packing)
     const tally_cold_t *cold = tally_stream_cold(packing->stream, next);
     size_t bytes = ITEM_BYTES + (cold != NULL && cold->is_blob ? 0 : next->bytes);
     if (cold != NULL) {
-        uint32_t batch_max = cold->batch_max > 0 ? (uint32_t) cold->batch_max : UINT32_MAX;
+        uint32_t batch_max = cold->batch_max > 0 ? (uint32_t)cold->batch_max : UINT32_MAX;
         if (packing->count + 1 > batch_max) {
             return false;
         }
@@ -145,7 +148,7 @@ pack_next(packing_t *packing)
 static uint32_t
 least(uint64_t a, uint64_t b)
 {
-    return (uint32_t) (a < b ? a : b);
+    return (uint32_t)(a < b ? a : b);
 }
 
 //  How many messages one lease of this stream for this worker may have.
@@ -154,9 +157,9 @@ lease_max(const tally_stream_t *stream, const tally_member_t *member, const tall
 {
     const tally_queue_t *queue = stream->queue;
     const tally_tenant_t *tenant = stream->tenant;
-    uint32_t max = least(tally_crew_free_credit(member->worker), (uint64_t) queue->row.batch_max);
+    uint32_t max = least(tally_crew_free_credit(member->worker), (uint64_t)queue->row.batch_max);
     max = least(max, TALLY_BATCH_MESSAGES_MAX);
-    max = least(max, (uint64_t) tenant->row.leased_max - tenant->leased);
+    max = least(max, (uint64_t)tenant->row.leased_max - tenant->leased);
     if (!queue->row.exclusive) {
         max = least(max, queue->share);
     }
@@ -181,10 +184,11 @@ lease_one(tally_core_t *self, tally_stream_t *stream, tally_member_t *member)
     while (pack_next(&packing)) {
     }
     if (packing.count == 0) {
-        return !packing.plan_full;      // or all that was ready waits behind its key now
+        return !packing.plan_full;    // or all that was ready waits behind its key now
     }
     uint64_t id = tally_core_take_id(self);
-    tally_lease_t *lease = tally_lease_new(id, stream, member->worker, packing.entries, packing.count);
+    tally_lease_t *lease = tally_lease_new(id, stream, member->worker, packing.entries,
+                                           packing.count);
     tally_table_put(&self->leases, id, lease);
     *TALLY_PUSH(&self->collecting->leases) = lease;
     *TALLY_PUSH(&plan->leases) = (tally_plan_lease_t){
@@ -192,18 +196,19 @@ lease_one(tally_core_t *self, tally_stream_t *stream, tally_member_t *member)
         .tenant = stream->tenant->row.id,
         .queue = stream->queue->row.id,
         .worker = member->worker->number,
-        .visible_ms = (uint32_t) stream->queue->row.visibility_ms,
+        .visible_ms = (uint32_t)stream->queue->row.visibility_ms,
         .first = first,
         .count = packing.count,
         .epoch = stream->queue->row.exclusive ? stream->term.epoch : 0,
     };
     stream->stats.delivered += packing.count;
     tally_rota_charge(stream, packing.count);
-    tally_queue_place(stream);          // the tenant's limit may be reached
+    tally_queue_place(stream);    // the tenant's limit may be reached
     return !packing.plan_full;
 }
 
-//  What each hungry worker should get of what is ready, so that none sits idle while another has it all.
+//  What each hungry worker should get of what is ready, so that none sits idle while another has it
+//  all.
 static void
 set_share(tally_core_t *self, tally_queue_t *queue)
 {
@@ -228,8 +233,8 @@ serve(tally_core_t *self, tally_queue_t *queue)
     if (stream == NULL) {
         return true;
     }
-    if (stream->tenant->leased >= (uint64_t) stream->tenant->row.leased_max) {
-        tally_queue_place(stream);      // reached through another stream
+    if (stream->tenant->leased >= (uint64_t)stream->tenant->row.leased_max) {
+        tally_queue_place(stream);    // reached through another stream
         return true;
     }
     set_share(self, queue);
@@ -241,9 +246,10 @@ static void
 elect(tally_core_t *self, tally_queue_t *queue)
 {
     tally_plan_t *plan = tally_core_plan(self);
-    while (queue->unelected.count > 0 && queue->candidates.count > 0 &&
-           plan->terms.count < TALLY_PLAN_MESSAGES_MAX) {
-        tally_stream_t *stream = TALLY_OF(tally_list_first(&queue->unelected), tally_stream_t, at_home);
+    while (queue->unelected.count > 0 && queue->candidates.count > 0
+           && plan->terms.count < TALLY_PLAN_MESSAGES_MAX) {
+        tally_stream_t *stream = TALLY_OF(tally_list_first(&queue->unelected), tally_stream_t,
+                                          at_home);
         tally_heap_node_t *node = tally_heap_first(&queue->candidates);
         tally_term_elect(stream, TALLY_OF(node, tally_member_t, candidate), plan);
         *TALLY_PUSH(&self->collecting->elections) = stream;
@@ -255,8 +261,9 @@ tally_core_hand_out(tally_core_t *self)
 {
     tally_plan_t *plan = tally_core_plan(self);
     tally_link_t *link;
-    while ((link = tally_list_first(&self->work)) != NULL && plan->ids.count < TALLY_PLAN_MESSAGES_MAX &&
-           plan->terms.count < TALLY_PLAN_MESSAGES_MAX) {
+    while ((link = tally_list_first(&self->work)) != NULL
+           && plan->ids.count < TALLY_PLAN_MESSAGES_MAX
+           && plan->terms.count < TALLY_PLAN_MESSAGES_MAX) {
         tally_queue_t *queue = TALLY_OF(link, tally_queue_t, at_work);
         tally_list_rotate(&self->work);
         elect(self, queue);
@@ -266,9 +273,10 @@ tally_core_hand_out(tally_core_t *self)
     }
 }
 
-//  ---- after the commit -----------------------------------------------------------------------------------
+//  ---- after the commit --------------------------------------------------------------------------
 
-//  Messages whose body was not found are not in the database any more: somebody took them out by hand.
+//  Messages whose body was not found are not in the database any more: somebody took them out by
+//  hand.
 static void
 forget_missing(tally_core_t *self, tally_tick_t *tick)
 {
@@ -290,7 +298,7 @@ fill_bodies(tally_tick_t *tick, const tally_tick_result_t *result)
 {
     for (size_t i = 0; i < result->fetched_count; i++) {
         const struct tally_fetched *fetched = &result->fetched[i];
-        size_t at = (size_t) (uintptr_t) tally_table_take(&tick->fetched, fetched->message);
+        size_t at = (size_t)(uintptr_t)tally_table_take(&tick->fetched, fetched->message);
         if (at > 0) {
             tick->plan->items.items[at - 1].body = fetched->body;
         }
@@ -298,7 +306,8 @@ fill_bodies(tally_tick_t *tick, const tally_tick_result_t *result)
 }
 
 void
-tally_core_start_leases(tally_core_t *self, tally_tick_t *tick, const tally_tick_result_t *result, int64_t now_ms)
+tally_core_start_leases(tally_core_t *self, tally_tick_t *tick, const tally_tick_result_t *result,
+                        int64_t now_ms)
 {
     if (tick->fetched.count > 0) {
         fill_bodies(tick, result);
@@ -306,7 +315,9 @@ tally_core_start_leases(tally_core_t *self, tally_tick_t *tick, const tally_tick
     for (size_t i = 0; i < tick->leases.count; i++) {
         tally_lease_t *lease = tick->leases.items[i];
         lease->live = true;
-        lease->deadline_ms = lease->worker == NULL ? now_ms : now_ms + lease->stream->queue->row.visibility_ms;
+        lease->deadline_ms = lease->worker == NULL
+                                 ? now_ms
+                                 : now_ms + lease->stream->queue->row.visibility_ms;
         tally_core_watch(self, lease);
     }
     if (tick->fetched.count > 0) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //  list - doubly linked list whose links live inside the elements.
 //
-//  An element is in a list exactly when its link says so, and leaves in constant time.  The list owns nothing.
+//  An element is in a list exactly when its link says so, and leaves in constant time.  The list
+//  owns nothing.
 
 #ifndef TALLY_LIST_H
 #define TALLY_LIST_H
@@ -11,7 +12,7 @@
 #include <stddef.h>
 
 typedef struct tally_link {
-    struct tally_link *next, *prev;     // NULL: in no list
+    struct tally_link *next, *prev;    // NULL: in no list
 } tally_link_t;
 
 typedef struct {
@@ -20,7 +21,7 @@ typedef struct {
 } tally_list_t;
 
 //  The element around a link or heap node.
-#define TALLY_OF(pointer, type, field) ((type *) (void *) ((char *) (pointer) - offsetof(type, field)))
+#define TALLY_OF(pointer, type, field) ((type *)(void *)((char *)(pointer)-offsetof(type, field)))
 
 static inline void
 tally_list_init(tally_list_t *self)

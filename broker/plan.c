@@ -18,7 +18,7 @@ tally_array_grow(void **items_p, size_t count, size_t *room, size_t item_bytes)
         *room = *room == 0 ? ROOM_FIRST : *room * 2;
         *items_p = tally_realloc_array(*items_p, *room, item_bytes);
     }
-    memset((char *) *items_p + count * item_bytes, 0, item_bytes);
+    memset((char *)*items_p + count * item_bytes, 0, item_bytes);
 }
 
 tally_plan_t *
@@ -27,16 +27,17 @@ tally_plan_new(void)
     return tally_alloc(sizeof(tally_plan_t));
 }
 
+// clang-format off
 //  Every array of a plan, so that none is forgotten in one place and not in another.
-#define FOR_EACH_STORED(X, self)                                                       \
-    X((self)->tenants) X((self)->messages) X((self)->senders) X((self)->settled)       \
-    X((self)->ends) X((self)->checks) X((self)->terms) X((self)->results)              \
-    X((self)->leases) X((self)->ids) X((self)->extended) X((self)->extended_ms)        \
-    X((self)->fetches) X((self)->queues) X((self)->tenant_limits) X((self)->retried)   \
-    X((self)->dropped)
-#define FOR_EACH_TOLD(X, self)                                                         \
-    X((self)->sent_ids) X((self)->confirms) X((self)->items) X((self)->notices)        \
+#define FOR_EACH_STORED(X, self)                                                                   \
+    X((self)->tenants) X((self)->messages) X((self)->senders) X((self)->settled) X((self)->ends)   \
+    X((self)->checks) X((self)->terms) X((self)->results) X((self)->leases) X((self)->ids)         \
+    X((self)->extended) X((self)->extended_ms) X((self)->fetches) X((self)->queues)                \
+    X((self)->tenant_limits) X((self)->retried) X((self)->dropped)
+#define FOR_EACH_TOLD(X, self)                                                                     \
+    X((self)->sent_ids) X((self)->confirms) X((self)->items) X((self)->notices)                    \
     X((self)->answers) X((self)->events)
+// clang-format on
 
 #define FREE(array) free((array).items);
 #define CLEAR(array) (array).count = 0;

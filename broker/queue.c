@@ -11,7 +11,7 @@ static bool
 is_queue(const void *value, uint64_t group, tally_bytes_t bytes)
 {
     const tally_queue_t *queue = value;
-    (void) group;
+    (void)group;
     return tally_bytes_equal(tally_bytes_of(queue->row.name), bytes);
 }
 
@@ -86,7 +86,7 @@ tally_queues_by_id(const tally_queues_t *self, uint32_t id)
     return tally_table_find(&self->by_id, id);
 }
 
-//  ---- scheduling -----------------------------------------------------------------------------------------
+//  ---- scheduling --------------------------------------------------------------------------------
 
 //  The list in which the stream belongs now; NULL: it has no turn to wait for.
 static tally_list_t *
@@ -99,7 +99,7 @@ home_of(tally_stream_t *stream)
     if (stream->stats.ready == 0) {
         return NULL;
     }
-    if (stream->tenant->leased >= (uint64_t) stream->tenant->row.leased_max) {
+    if (stream->tenant->leased >= (uint64_t)stream->tenant->row.leased_max) {
         return &stream->tenant->blocked;
     }
     if (!queue->row.exclusive) {

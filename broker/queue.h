@@ -2,8 +2,8 @@
 //  queue - a policy, the streams under it, the workers that take it, and who is served next.
 //
 //  tally_queue_place() is the one place that decides where a stream waits for its turn, and
-//  tally_queue_wake() whether a queue has anything to do: all lists of the scheduler follow from them, so a
-//  tick touches only what can move.
+//  tally_queue_wake() whether a queue has anything to do: all lists of the scheduler follow from
+//  them, so a tick touches only what can move.
 
 #ifndef TALLY_QUEUE_H
 #define TALLY_QUEUE_H
@@ -14,16 +14,16 @@
 struct tally_queue {
     tally_queue_row_t row;
     TALLY_ARRAY(tally_stream_t *) streams;
-    uint64_t ready;                     // messages, in all streams
+    uint64_t ready;    // messages, in all streams
     tally_list_t members;
-    tally_list_t hungry;                // members that could be leased something
-    tally_heap_t candidates;            // members by the terms they hold; not those that drain
-    tally_list_t rota;                  // streams with ready messages; of an exclusive queue see tally_member_t
-    tally_list_t unelected;             // exclusive: streams that want a holder
-    tally_list_t *work;                 // the core's list of queues with something to do
+    tally_list_t hungry;        // members that could be leased something
+    tally_heap_t candidates;    // members by the terms they hold; not those that drain
+    tally_list_t rota;    // streams with ready messages; of an exclusive queue see tally_member_t
+    tally_list_t unelected;    // exclusive: streams that want a holder
+    tally_list_t *work;        // the core's list of queues with something to do
     tally_link_t at_work;
-    uint64_t share_tick;                // when `share` was computed
-    uint32_t share;                     // of the ready messages for one worker
+    uint64_t share_tick;    // when `share` was computed
+    uint32_t share;         // of the ready messages for one worker
 };
 
 typedef struct {
@@ -35,7 +35,8 @@ typedef struct {
 void tally_queues_init(tally_queues_t *self, uint64_t seed);
 void tally_queues_free(tally_queues_t *self);
 //  Makes the queue, or replaces its policy.
-tally_queue_t *tally_queues_load(tally_queues_t *self, const tally_queue_row_t *row, tally_list_t *work);
+tally_queue_t *
+tally_queues_load(tally_queues_t *self, const tally_queue_row_t *row, tally_list_t *work);
 tally_queue_t *tally_queues_find(const tally_queues_t *self, tally_bytes_t name);
 tally_queue_t *tally_queues_by_id(const tally_queues_t *self, uint32_t id);
 

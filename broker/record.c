@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 //  record - what workers say of their leases, and what deadlines say for them.
 //
-//  Everything here only marks how messages are to end and frees the worker's credit; ending.c writes the marks into plans
-//  and makes them real.  The first end of a message stands: later ones are stale.
+//  Everything here only marks how messages are to end and frees the worker's credit; ending.c
+//  writes the marks into plans and makes them real.  The first end of a message stands: later ones
+//  are stale.
 
 #include "broker/core_state.h"
 #include "lib/alloc.h"
 
-#define COMPANY_MS 2                    // endings alone wait so long for others
+#define COMPANY_MS 2    // endings alone wait so long for others
 
 static bool
 is_open(const tally_leased_t *leased)
@@ -29,7 +30,7 @@ mark(tally_lease_t *lease, tally_leased_t *leased, uint8_t end, uint32_t *given)
     leased->end = end;
 }
 
-//  ---- how messages come back -----------------------------------------------------------------------------
+//  ---- how messages come back --------------------------------------------------------------------
 
 static tally_want_t *
 new_want(const tally_stream_t *stream, const tally_leased_t *leased)
@@ -55,13 +56,14 @@ draw_backoff(tally_core_t *self, const tally_queue_row_t *policy, int32_t failur
     if (bound > policy->retry_ms_max) {
         bound = policy->retry_ms_max;
     }
-    int64_t delay_ms = (int64_t) tally_core_draw(self, (uint64_t) bound);
+    int64_t delay_ms = (int64_t)tally_core_draw(self, (uint64_t)bound);
     return delay_ms > 0 ? delay_ms : 1;
 }
 
 //  A worker gives a message back.  Returns the end it takes.
 static uint8_t
-end_by_return(tally_core_t *self, tally_lease_t *lease, tally_leased_t *leased, const tally_record_t *record)
+end_by_return(tally_core_t *self, tally_lease_t *lease, tally_leased_t *leased,
+              const tally_record_t *record)
 {
     const tally_queue_row_t *policy = &lease->stream->queue->row;
     tally_want_t *want = leased->want = new_want(lease->stream, leased);
@@ -88,14 +90,16 @@ end_by_crash(const tally_lease_t *lease, tally_leased_t *leased, uint32_t togeth
 {
     tally_want_t *want = leased->want = new_want(lease->stream, leased);
     want->crashes++;
-    want->batch_max = (int32_t) ((together + 1) / 2);
+    want->batch_max = (int32_t)((together + 1) / 2);
     want->text = tally_bytes_of(lease->worker == NULL ? "worker died" : "deadline passed");
     bool alone = together == 1;
-    return alone && want->crashes >= lease->stream->queue->row.crashes_max ? TALLY_END_BURY : TALLY_END_RETURN;
+    return alone && want->crashes >= lease->stream->queue->row.crashes_max ? TALLY_END_BURY
+                                                                           : TALLY_END_RETURN;
 }
 
 static uint8_t
-end_by_record(tally_core_t *self, tally_lease_t *lease, tally_leased_t *leased, const tally_record_t *record)
+end_by_record(tally_core_t *self, tally_lease_t *lease, tally_leased_t *leased,
+              const tally_record_t *record)
 {
     switch (record->kind) {
     case TALLY_RECORD_SETTLE:
@@ -108,24 +112,27 @@ end_by_record(tally_core_t *self, tally_lease_t *lease, tally_leased_t *leased, 
         return end_by_return(self, lease, leased, record);
     case TALLY_RECORD_BURY:
         leased->want = new_want(lease->stream, leased);
-        leased->want->text = record->text.size > 0 ? record->text : tally_bytes_of("buried by its worker");
+        leased->want->text = record->text.size > 0 ? record->text
+                                                   : tally_bytes_of("buried by its worker");
         return TALLY_END_BURY;
     default:
         return TALLY_END_NOTED;
     }
 }
 
-//  ---- records --------------------------------------------------------------------------------------------
+//  ---- records -----------------------------------------------------------------------------------
 
 //  The next message that a record names; NULL at the end, and for ids that the lease does not hold.
 static tally_leased_t *
 next_named(tally_lease_t *lease, const tally_record_t *record, tally_cursor_t *ids, uint32_t at)
 {
-    return record->count == 0 ? &lease->messages[at] : tally_lease_find(lease, tally_cursor_u64(ids));
+    return record->count == 0 ? &lease->messages[at]
+                              : tally_lease_find(lease, tally_cursor_u64(ids));
 }
 
 static void
-end_named(tally_core_t *self, tally_lease_t *lease, const tally_record_t *record, tally_chunk_t *chunk)
+end_named(tally_core_t *self, tally_lease_t *lease, const tally_record_t *record,
+          tally_chunk_t *chunk)
 {
     tally_cursor_t ids = record->ids;
     uint32_t count = record->count == 0 ? lease->size : record->count;
@@ -137,7 +144,7 @@ end_named(tally_core_t *self, tally_lease_t *lease, const tally_record_t *record
             continue;
         }
         mark(lease, leased, end_by_record(self, lease, leased, record), &given);
-        if (leased->want != NULL) {
+        if (leased->want != NULL && chunk != NULL) {
             leased->want->chunk = tally_chunk_hold(chunk);
         }
     }
@@ -169,7 +176,8 @@ extend(tally_core_t *self, tally_lease_t *lease, uint32_t asked_ms, int64_t now_
 }
 
 bool
-tally_core_record(tally_core_t *self, const tally_record_t *record, tally_chunk_t *chunk, int64_t now_ms)
+tally_core_record(tally_core_t *self, const tally_record_t *record, tally_chunk_t *chunk,
+                  int64_t now_ms)
 {
     tally_lease_t *lease = tally_table_find(&self->leases, record->lease);
     if (lease == NULL || !lease->live) {
@@ -189,7 +197,7 @@ tally_core_record(tally_core_t *self, const tally_record_t *record, tally_chunk_
     case TALLY_RECORD_BURY:
         break;
     default:
-        return false;                   // not for a lease
+        return false;    // not for a lease
     }
     end_named(self, lease, record, chunk);
     tally_core_watch(self, lease);
@@ -198,7 +206,7 @@ tally_core_record(tally_core_t *self, const tally_record_t *record, tally_chunk_
     return true;
 }
 
-//  ---- deadlines ------------------------------------------------------------------------------------------
+//  ---- deadlines ---------------------------------------------------------------------------------
 
 static void
 expire(tally_core_t *self, tally_lease_t *lease, int64_t now_ms)

@@ -12,7 +12,7 @@ tally_rota_next(tally_list_t *rota)
         if (stream->deficit > 0) {
             return stream;
         }
-        stream->deficit += (int64_t) stream->tenant->row.weight * TALLY_QUANTUM;
+        stream->deficit += (int64_t)stream->tenant->row.weight * TALLY_QUANTUM;
         if (stream->deficit > 0) {
             return stream;
         }

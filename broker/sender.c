@@ -9,24 +9,25 @@
 #include "lib/alloc.h"
 
 static_assert(TALLY_SENDER_RING % 64 == 0, "the ring is made of words");
-static_assert(TALLY_SENDER_RING > TALLY_SEND_WINDOW, "the ring holds the window and its lower edge");
+static_assert(TALLY_SENDER_RING > TALLY_SEND_WINDOW,
+              "the ring holds the window and its lower edge");
 
 static uint64_t *
 word_of(uint64_t *ring, int64_t sequence)
 {
-    return &ring[(uint64_t) sequence % TALLY_SENDER_RING / 64];
+    return &ring[(uint64_t)sequence % TALLY_SENDER_RING / 64];
 }
 
 static uint64_t
 bit_of(int64_t sequence)
 {
-    return 1ull << ((uint64_t) sequence % 64);
+    return 1ull << ((uint64_t)sequence % 64);
 }
 
 static bool
 has(const uint64_t *ring, int64_t sequence)
 {
-    return (ring[(uint64_t) sequence % TALLY_SENDER_RING / 64] & bit_of(sequence)) != 0;
+    return (ring[(uint64_t)sequence % TALLY_SENDER_RING / 64] & bit_of(sequence)) != 0;
 }
 
 static void
@@ -50,7 +51,7 @@ static bool
 is_sender(const void *value, uint64_t group, tally_bytes_t bytes)
 {
     const tally_sender_t *sender = value;
-    (void) group;
+    (void)group;
     return memcmp(sender->id, bytes.data, TALLY_SENDER_BYTES) == 0;
 }
 
@@ -117,7 +118,7 @@ tally_sender_look(const tally_sender_t *self, uint64_t sequence)
     if (sequence == 0 || sequence > INT64_MAX) {
         return TALLY_SEQUENCE_OUTSIDE;
     }
-    int64_t number = (int64_t) sequence;
+    int64_t number = (int64_t)sequence;
     if (number - self->last > TALLY_SEND_WINDOW || self->last - number > TALLY_SEND_WINDOW) {
         return TALLY_SEQUENCE_OUTSIDE;
     }
@@ -131,7 +132,7 @@ void
 tally_sender_accept(tally_sender_t *self, uint64_t sequence)
 {
     assert(tally_sender_look(self, sequence) == TALLY_SEQUENCE_NEW);
-    int64_t number = (int64_t) sequence;
+    int64_t number = (int64_t)sequence;
     //  The ring moves on: what stood there is more than a window behind.
     for (int64_t at = self->last + 1; at <= number; at++) {
         set_pending(self, at, false);
@@ -154,8 +155,8 @@ tally_sender_confirm(tally_sender_t *self, uint64_t sequence)
 {
     assert(self->unconfirmed > 0);
     self->unconfirmed--;
-    if (self->last - (int64_t) sequence < TALLY_SENDER_RING) {
-        set_pending(self, (int64_t) sequence, false);
+    if (self->last - (int64_t)sequence < TALLY_SENDER_RING) {
+        set_pending(self, (int64_t)sequence, false);
     }
 }
 

@@ -43,7 +43,7 @@ tally_shelf_free(tally_shelf_t *self)
     tally_heap_free(&self->due);
 }
 
-//  ---- cold records ---------------------------------------------------------------------------------------
+//  ---- cold records ------------------------------------------------------------------------------
 
 uint32_t
 tally_shelf_make(tally_shelf_t *self, tally_stream_t *stream)
@@ -77,10 +77,11 @@ tally_shelf_unmake(tally_shelf_t *self, uint32_t *number)
     *number = 0;
 }
 
-//  ---- bodies ---------------------------------------------------------------------------------------------
+//  ---- bodies ------------------------------------------------------------------------------------
 
 void
-tally_shelf_cache(tally_shelf_t *self, tally_entry_t *entry, tally_chunk_t *chunk, tally_bytes_t body)
+tally_shelf_cache(tally_shelf_t *self, tally_entry_t *entry, tally_chunk_t *chunk,
+                  tally_bytes_t body)
 {
     assert(entry->chunk == NULL);
     if (body.size == 0) {
@@ -97,7 +98,7 @@ tally_shelf_cache(tally_shelf_t *self, tally_entry_t *entry, tally_chunk_t *chun
     assert(at + body.size <= chunk->data + chunk->size);
     chunk->waiting++;
     entry->chunk = tally_chunk_hold(chunk);
-    entry->offset = (uint32_t) (at - chunk->data);
+    entry->offset = (uint32_t)(at - chunk->data);
 }
 
 tally_chunk_t *
@@ -117,7 +118,7 @@ tally_shelf_uncache(tally_shelf_t *self, tally_entry_t *entry)
     return chunk;
 }
 
-//  ---- keys -----------------------------------------------------------------------------------------------
+//  ---- keys --------------------------------------------------------------------------------------
 
 tally_key_t *
 tally_key_hold(tally_shelf_t *shelf, uint64_t group, tally_bytes_t bytes)
@@ -128,7 +129,7 @@ tally_key_hold(tally_shelf_t *shelf, uint64_t group, tally_bytes_t bytes)
     if (key == NULL) {
         key = tally_alloc(sizeof *key + bytes.size);
         key->group = group;
-        key->size = (uint8_t) bytes.size;
+        key->size = (uint8_t)bytes.size;
         memcpy(key->bytes, bytes.data, bytes.size);
         tally_names_put(&shelf->keys, group, bytes, key);
     }

@@ -9,14 +9,15 @@
 #include "lib/alloc.h"
 
 tally_stream_t *
-tally_stream_new(tally_queue_t *queue, tally_tenant_t *tenant, tally_shelf_t *shelf, tally_heap_t *windows)
+tally_stream_new(tally_queue_t *queue, tally_tenant_t *tenant, tally_shelf_t *shelf,
+                 tally_heap_t *windows)
 {
     tally_stream_t *self = tally_alloc(sizeof *self);
     self->queue = queue;
     self->tenant = tenant;
     self->shelf = shelf;
     self->windows = windows;
-    self->number = (uint64_t) queue->row.id << 32 | tenant->row.id;
+    self->number = (uint64_t)queue->row.id << 32 | tenant->row.id;
     *TALLY_PUSH(&queue->streams) = self;
     *TALLY_PUSH(&tenant->streams) = self;
     return self;
@@ -49,7 +50,7 @@ tally_stream_destroy(tally_stream_t **self_p)
     free(self);
 }
 
-//  ---- ready ----------------------------------------------------------------------------------------------
+//  ---- ready -------------------------------------------------------------------------------------
 
 typedef enum { AT_END, AT_FRONT } end_t;
 
@@ -62,7 +63,7 @@ make_ready(tally_stream_t *self, const tally_entry_t *entry, end_t end)
     } else {
         tally_deque_push(deque, entry);
     }
-    self->levels |= (uint8_t) (1u << entry->priority);
+    self->levels |= (uint8_t)(1u << entry->priority);
     self->queue->ready++;
     self->stats.ready++;
     if (self->stats.ready == 1) {
@@ -75,7 +76,7 @@ static unsigned
 next_level(const tally_stream_t *self)
 {
     assert(self->levels != 0);
-    unsigned top = 31u - (unsigned) __builtin_clz(self->levels);
+    unsigned top = 31u - (unsigned)__builtin_clz(self->levels);
     for (unsigned level = top; level-- > 0;) {
         if (self->passed[level] >= TALLY_PASSED_MAX) {
             return level;
@@ -108,7 +109,7 @@ take(tally_stream_t *self, tally_entry_t *entry)
     }
 }
 
-//  ---- keys -----------------------------------------------------------------------------------------------
+//  ---- keys --------------------------------------------------------------------------------------
 
 static void
 wait_behind(tally_stream_t *self, tally_cold_t *cold, const tally_entry_t *entry, end_t end)
@@ -173,8 +174,8 @@ tally_stream_peek(tally_stream_t *self)
         if (cold == NULL || cold->key == NULL || cold->key->heads == 1) {
             return entry;
         }
-        //  After a restart two of a key can think that they head it (a later one was leased already).  This one was not
-        //  worked yet: it waits.
+        //  After a restart two of a key can think that they head it (a later one was leased
+        //  already).  This one was not worked yet: it waits.
         assert(cold->key->heads > 1);
         tally_entry_t taken;
         take(self, &taken);
@@ -206,13 +207,13 @@ tally_stream_claim(tally_stream_t *self, const tally_entry_t *entry)
     }
 }
 
-//  ---- window ---------------------------------------------------------------------------------------------
+//  ---- window ------------------------------------------------------------------------------------
 
 static void
 watch_window(tally_stream_t *self)
 {
     const tally_queue_row_t *policy = &self->queue->row;
-    bool full = policy->window_count > 0 && self->held.count >= (size_t) policy->window_count;
+    bool full = policy->window_count > 0 && self->held.count >= (size_t)policy->window_count;
     if (self->held.count == 0) {
         tally_heap_remove(self->windows, &self->window);
     } else if (policy->window_ms == 0 || self->open > 0 || full) {
@@ -272,7 +273,7 @@ tally_stream_admit(tally_stream_t *self, const tally_entry_t *entry, int64_t sin
     }
 }
 
-//  ---- arrival, delay, end --------------------------------------------------------------------------------
+//  ---- arrival, delay, end -----------------------------------------------------------------------
 
 void
 tally_stream_begin(tally_stream_t *self, const tally_entry_t *entry)
@@ -340,7 +341,7 @@ tally_stream_wake(tally_stream_t *self, tally_cold_t *cold, int64_t now_ms)
     }
 }
 
-//  ---- leased ---------------------------------------------------------------------------------------------
+//  ---- leased ------------------------------------------------------------------------------------
 
 void
 tally_stream_lease(tally_stream_t *self, uint32_t messages)
@@ -357,7 +358,7 @@ tally_stream_unlease(tally_stream_t *self, uint32_t messages)
     tally_tenant_t *tenant = self->tenant;
     self->stats.leased -= messages;
     tenant->leased -= messages;
-    while (tenant->blocked.count > 0 && tenant->leased < (uint64_t) tenant->row.leased_max) {
+    while (tenant->blocked.count > 0 && tenant->leased < (uint64_t)tenant->row.leased_max) {
         tally_link_t *link = tally_list_first(&tenant->blocked);
         tally_queue_place(TALLY_OF(link, tally_stream_t, at_home));
     }

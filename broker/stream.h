@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 //  stream - the waiting messages of one queue and tenant.
 //
-//  A message is in exactly one place: held by the window, delayed, behind its key, ready, or leased.  It moves only by the functions
-//  here, which keep the counts.  Ready messages leave by priority; a level that was passed over
-//  TALLY_PASSED_MAX times is served next, so none starves.  Streams are made and never go away.
-//  Nothing here looks at a clock or a plan.
+//  A message is in exactly one place: held by the window, delayed, behind its key, ready, or
+//  leased.  It moves only by the functions here, which keep the counts.  Ready messages leave by
+//  priority; a level that was passed over TALLY_PASSED_MAX times is served next, so none starves.
+//  Streams are made and never go away. Nothing here looks at a clock or a plan.
 
 #ifndef TALLY_STREAM_H
 #define TALLY_STREAM_H
@@ -18,38 +18,38 @@
 typedef struct tally_queue tally_queue_t;
 
 #define TALLY_PASSED_MAX 16
-#define TALLY_STREAMS_MAX 1000000       // queue and tenant pairs in use
+#define TALLY_STREAMS_MAX 1000000    // queue and tenant pairs in use
 
 struct tally_stream {
     tally_queue_t *queue;
     tally_tenant_t *tenant;
     tally_shelf_t *shelf;
     tally_heap_t *windows;
-    uint64_t number;                    // queue << 32 | tenant
+    uint64_t number;    // queue << 32 | tenant
 
     tally_deque_t ready[TALLY_PRIORITY_LEVELS];
-    uint8_t levels;                     // bit per level that is not empty
+    uint8_t levels;    // bit per level that is not empty
     uint8_t passed[TALLY_PRIORITY_LEVELS];
 
     tally_deque_t held;
-    int64_t held_since_ms;              // of the oldest held
-    tally_heap_node_t window;           // when they are released
-    uint32_t open;                      // messages that keep the window open
+    int64_t held_since_ms;       // of the oldest held
+    tally_heap_node_t window;    // when they are released
+    uint32_t open;               // messages that keep the window open
 
-    tally_list_t *home;                 // where it waits for its turn, see tally_queue_place()
+    tally_list_t *home;    // where it waits for its turn, see tally_queue_place()
     tally_link_t at_home;
-    int64_t deficit;                    // see rota.h
+    int64_t deficit;    // see rota.h
     tally_term_t term;
-    uint32_t leases;                    // of it, not over
-    tally_stream_stats_t stats;         // counts of now and since the start
+    uint32_t leases;               // of it, not over
+    tally_stream_stats_t stats;    // counts of now and since the start
 };
 
 tally_stream_t *tally_stream_new(tally_queue_t *queue, tally_tenant_t *tenant, tally_shelf_t *shelf,
                                  tally_heap_t *windows);
 void tally_stream_destroy(tally_stream_t **self_p);
 
-//  A message arrives, or is over: the counts of pending ones, here and of the tenant.  The end frees its cold record
-//  and makes the next of its key ready.
+//  A message arrives, or is over: the counts of pending ones, here and of the tenant.  The end
+//  frees its cold record and makes the next of its key ready.
 void tally_stream_begin(tally_stream_t *self, const tally_entry_t *entry);
 void tally_stream_end(tally_stream_t *self, tally_entry_t *entry);
 
@@ -66,7 +66,7 @@ void tally_stream_claim(tally_stream_t *self, const tally_entry_t *entry);
 
 //  The message that goes next, NULL when none is ready.  Borrowed until the stream changes.
 const tally_entry_t *tally_stream_peek(tally_stream_t *self);
-void tally_stream_pop(tally_stream_t *self, tally_entry_t *entry);     // that one
+void tally_stream_pop(tally_stream_t *self, tally_entry_t *entry);    // that one
 //  So many more, or fewer, are leased.
 void tally_stream_lease(tally_stream_t *self, uint32_t messages);
 void tally_stream_unlease(tally_stream_t *self, uint32_t messages);

@@ -15,7 +15,7 @@
 static size_t
 home_of(const tally_table_t *self, uint64_t key)
 {
-    return (size_t) ((key * 0x9e3779b97f4a7c15u) >> 32) & (self->room - 1);
+    return (size_t)((key * 0x9e3779b97f4a7c15u) >> 32) & (self->room - 1);
 }
 
 static void
@@ -147,7 +147,7 @@ tally_table_each(const tally_table_t *self, size_t *at)
     return NULL;
 }
 
-//  ---- by bytes -------------------------------------------------------------------------------------
+//  ---- by bytes ----------------------------------------------------------------------------------
 
 static uint64_t
 hash(const tally_names_t *self, uint64_t group, tally_bytes_t bytes)

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //  table - hash tables: by number, and by bytes from outside.
 //
-//  Numbers are ours (ids), so a multiplication mixes them.  Bytes come from peers, so they are hashed by SipHash under a
-//  seed: nobody outside can choose colliding names.  Open addressing, at most half full, nothing left behind
-//  by a removal.  A table owns its slots, never its values.  Iteration order must not decide anything.
+//  Numbers are ours (ids), so a multiplication mixes them.  Bytes come from peers, so they are
+//  hashed by SipHash under a seed: nobody outside can choose colliding names.  Open addressing, at
+//  most half full, nothing left behind by a removal.  A table owns its slots, never its values.
+//  Iteration order must not decide anything.
 
 #ifndef TALLY_TABLE_H
 #define TALLY_TABLE_H
@@ -12,20 +13,21 @@
 
 typedef struct {
     uint64_t key;
-    void *value;                        // NULL: free
+    void *value;    // NULL: free
 } tally_table_slot_t;
 
 //  Zero-initialise.
 typedef struct {
     tally_table_slot_t *slots;
-    size_t count, room;                 // room: a power of two, or 0
+    size_t count, room;    // room: a power of two, or 0
 } tally_table_t;
 
 void tally_table_free(tally_table_t *self);
 void *tally_table_find(const tally_table_t *self, uint64_t key);    // NULL when not there
-void tally_table_put(tally_table_t *self, uint64_t key, void *value);   // asserts that it was not there
-void *tally_table_take(tally_table_t *self, uint64_t key);          // removes; NULL when not there
-void tally_table_clear(tally_table_t *self);                        // keeps the memory
+//  Asserts that it was not there.
+void tally_table_put(tally_table_t *self, uint64_t key, void *value);
+void *tally_table_take(tally_table_t *self, uint64_t key);    // removes; NULL when not there
+void tally_table_clear(tally_table_t *self);                  // keeps the memory
 //  Walks: *at starts at 0; NULL at the end.
 void *tally_table_each(const tally_table_t *self, size_t *at);
 

@@ -12,7 +12,7 @@ static bool
 is_tenant(const void *value, uint64_t group, tally_bytes_t bytes)
 {
     const tally_tenant_t *tenant = value;
-    (void) group;
+    (void)group;
     return tally_bytes_equal(tally_bytes_of(tenant->row.name), bytes);
 }
 

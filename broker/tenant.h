@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //  tenant - who owns messages: quotas, what is used of them, and the register of all tenants.
 //
-//  A tenant is made by the first send that names it and never goes away.  What is used (messages, bytes, leased) is counted by its
-//  streams; nothing else may change the counts.
+//  A tenant is made by the first send that names it and never goes away.  What is used (messages,
+//  bytes, leased) is counted by its streams; nothing else may change the counts.
 
 #ifndef TALLY_TENANT_H
 #define TALLY_TENANT_H
@@ -20,10 +20,10 @@ typedef struct tally_stream tally_stream_t;
 
 typedef struct {
     tally_tenant_row_t row;
-    uint64_t messages, bytes;           // pending: from the send to the end
+    uint64_t messages, bytes;    // pending: from the send to the end
     uint64_t leased;
     TALLY_ARRAY(tally_stream_t *) streams;
-    tally_list_t blocked;               // streams that could be leased but for leased_max
+    tally_list_t blocked;    // streams that could be leased but for leased_max
 } tally_tenant_t;
 
 typedef struct {

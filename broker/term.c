@@ -83,14 +83,15 @@ tally_term_elect(tally_stream_t *stream, tally_member_t *member, tally_plan_t *p
     tally_term_t *term = &stream->term;
     assert(tally_term_vacant(stream));
     //  The worker may be gone before the plan is written; its name goes with the plan.
-    tally_chunk_t *name = tally_chunk_new((tally_bytes_t){member->worker->name, sizeof member->worker->name});
+    tally_chunk_t *name = tally_chunk_new(
+        (tally_bytes_t){member->worker->name, sizeof member->worker->name});
     *TALLY_PUSH(&plan->chunks) = name;
     *TALLY_PUSH(&plan->terms) = (tally_plan_term_t){
         .queue = stream->queue->row.id,
         .tenant = stream->tenant->row.id,
         .epoch = term->epoch + 1,
         .worker = member->worker->number,
-        .worker_name = (const char *) name->data,
+        .worker_name = (const char *)name->data,
     };
     term->electing = true;
     term->granted = false;
@@ -103,7 +104,8 @@ tally_term_elect(tally_stream_t *stream, tally_member_t *member, tally_plan_t *p
 }
 
 static void
-notify(tally_plan_t *plan, const tally_stream_t *stream, uint64_t worker, tally_notice_kind_t kind, uint64_t epoch)
+notify(tally_plan_t *plan, const tally_stream_t *stream, uint64_t worker, tally_notice_kind_t kind,
+       uint64_t epoch)
 {
     *TALLY_PUSH(&plan->notices) = (tally_plan_notice_t){
         .worker = worker,
@@ -138,7 +140,7 @@ grant(tally_stream_t *stream, tally_crew_worker_t *winner, tally_plan_t *plan)
     };
     tally_member_t *member = winner == NULL ? NULL : tally_crew_member(winner, stream->queue);
     if (member == NULL) {
-        term->vacated = true;           // gone meanwhile
+        term->vacated = true;    // gone meanwhile
         return;
     }
     notify(plan, stream, term->worker, TALLY_NOTICE_TERM, term->epoch);
@@ -146,8 +148,8 @@ grant(tally_stream_t *stream, tally_crew_worker_t *winner, tally_plan_t *plan)
 }
 
 void
-tally_term_decide(tally_stream_t *stream, const tally_crew_t *crew, tally_heap_t *retries, tally_plan_t *plan,
-                  int64_t now_ms)
+tally_term_decide(tally_stream_t *stream, const tally_crew_t *crew, tally_heap_t *retries,
+                  tally_plan_t *plan, int64_t now_ms)
 {
     tally_term_t *term = &stream->term;
     assert(term->electing);
