@@ -20,6 +20,7 @@
 #define NEXT_SLICE_MS 20        // in between the worker is free for what people ask
 #define LATER_MS_MIN 20
 #define LATER_MS_MAX 100
+#define BLOCKED_MS 5000          // while we wait for a table, so does everybody who comes to read it
 #define AWAY_MS 200
 #define RETRY_MS 5000           // disks and target databases need longer to recover than the policy's
 #define RETRY_MS_MAX 60000      // back-off allows for; doubles
@@ -218,6 +219,9 @@ conclude(struct export_role *self, const tally_delivered_t *item, tally_run_end_
         break;
     case TALLY_RUN_SLICE:
         give_back(self, false, NEXT_SLICE_MS, "");
+        break;
+    case TALLY_RUN_BLOCKED:
+        give_back(self, false, BLOCKED_MS, "");   // the row says why
         break;
     case TALLY_RUN_AWAY:
         tally_log_warn("gave an export back: the database is away: %s  tenant=%s export=%" PRIu64,

@@ -121,7 +121,7 @@ of_store(tally_export_run_t *self, tally_export_answer_t answer)
 static tally_export_answer_t
 of_sink(tally_export_run_t *self, tally_export_answer_t answer)
 {
-    if (answer == TALLY_EXPORT_FAULT || answer == TALLY_EXPORT_REFUSED) {
+    if (answer != TALLY_EXPORT_OK && answer != TALLY_EXPORT_STALE) {
         self->code = "REFUSED";
         tally_problem_set(&self->problem, "%s", tally_export_sink_why(self->sink));
     }
@@ -448,17 +448,23 @@ work(tally_export_run_t *self, bool *settled, bool *over)
     return answer;
 }
 
+//  What went wrong is what people want to read, not that it could not be written down.
+static void
+blame(tally_export_run_t *self, bool last)
+{
+    tally_export_outcome_t outcome = {.survey = self->request.survey,
+                                      .format = tally_export_format_name(self->request.format),
+                                      .error = self->problem.text};
+    if (tally_export_store_blame(self->tools->db, &self->key, &outcome, last) != TALLY_EXPORT_OK) {
+        tally_log_warn("could not note why an export failed: %s", tally_db_error(self->tools->db));
+    }
+}
+
 static tally_run_end_t
 fail(tally_export_run_t *self, uint32_t failures)
 {
     bool last = failures + 1 >= self->policy.failures_max;
-    tally_export_outcome_t outcome = {.survey = self->request.survey,
-                                      .format = tally_export_format_name(self->request.format),
-                                      .error = self->problem.text};
-    //  What went wrong is what people want to read, not that it could not be written down.
-    if (tally_export_store_blame(self->tools->db, &self->key, &outcome, last) != TALLY_EXPORT_OK) {
-        tally_log_warn("could not note why an export failed: %s", tally_db_error(self->tools->db));
-    }
+    blame(self, last);
     if (last) {
         tally_export_sink_discard(&self->sink);
         tell(self, "failed");
@@ -499,6 +505,9 @@ tally_export_run_work(tally_export_run_t *self, uint64_t lease, uint32_t failure
         return TALLY_RUN_SETTLED;
     case TALLY_EXPORT_FAULT:
         return fail(self, failures);
+    case TALLY_EXPORT_BLOCKED:
+        blame(self, false);
+        return TALLY_RUN_BLOCKED;
     case TALLY_EXPORT_AWAY:
         return TALLY_RUN_AWAY;
     case TALLY_EXPORT_STALE:

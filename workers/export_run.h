@@ -46,6 +46,7 @@ typedef enum {
     TALLY_RUN_SETTLED,          // the message is settled in the database: note it, the run is over
     TALLY_RUN_LATER,            // responses confirmed before the request are not stored yet: return, uncounted
     TALLY_RUN_SLICE,            // there is more: return, uncounted, due at once
+    TALLY_RUN_BLOCKED,          // somebody reads the table that is to be replaced: return, uncounted
     TALLY_RUN_AWAY,             // the database is: return, uncounted
     TALLY_RUN_FAILED,           // return, counted; tally_export_run_why
     TALLY_RUN_STALE,            // the lease is over: nothing more; the run is over

@@ -39,13 +39,13 @@ is_table(const tally_export_sink_t *self)
 static tally_export_answer_t
 answer_of_table(tally_export_sink_t *self, tally_export_answer_t code)
 {
-    if (code != TALLY_EXPORT_AWAY && code != TALLY_EXPORT_FAULT) {
+    if (code == TALLY_EXPORT_OK || code == TALLY_EXPORT_STALE) {
         return code;
     }
-    //  The target is not the database that our message is in: its absence is a failure like a full disk.
     tally_problem_set(&self->problem, "the table's database: %s",
                       tally_export_table_error(self->table));
-    return TALLY_EXPORT_FAULT;
+    //  The target is not the database that our message is in: its absence is a failure like a full disk.
+    return code == TALLY_EXPORT_BLOCKED ? code : TALLY_EXPORT_FAULT;
 }
 
 tally_export_sink_t *

@@ -16,6 +16,7 @@ typedef enum {
     TALLY_EXPORT_CANCELLED,     // somebody wants it no more
     TALLY_EXPORT_AWAY,          // the database is; nothing was done, or nobody knows
     TALLY_EXPORT_FAULT,         // the database or the disk will not do it; a text says why
+    TALLY_EXPORT_BLOCKED,       // somebody uses the table that is to be replaced: later
     TALLY_EXPORT_REFUSED,       // the request is wrong or not allowed, and will stay so
 } tally_export_answer_t;
 

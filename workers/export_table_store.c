@@ -9,7 +9,7 @@
 #include "lib/alloc.h"
 
 //  Waiting for who reads the old table holds up everybody who comes after; not for longer than this.
-#define SETTINGS "set local lock_timeout = '2s'; set local standard_conforming_strings = on"
+#define SETTINGS "set local lock_timeout = '1s'; set local standard_conforming_strings = on"
 
 struct tally_export_table {
     tally_db_t *db;
@@ -70,6 +70,9 @@ conclude(tally_export_table_t *self, tally_db_outcome_t outcome)
     }
     free(self->error);
     self->error = tally_strdup(tally_db_error(self->db));
+    if (strcmp(tally_db_sqlstate(self->db), "55P03") == 0) {
+        return TALLY_EXPORT_BLOCKED;        // the lock's time was over
+    }
     return outcome == TALLY_DB_REJECT ? TALLY_EXPORT_FAULT : TALLY_EXPORT_AWAY;
 }
 
