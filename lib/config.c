@@ -28,6 +28,7 @@ struct setting {
 
 struct tally_config {
     const char *program;
+    const char *section;    // the program's name without "tally-"
     const tally_config_key_t *keys;
     size_t key_count;
     struct setting *settings;    // one per key
@@ -43,6 +44,7 @@ tally_config_new(const char *program, const tally_config_key_t *keys)
 {
     tally_config_t *self = tally_alloc(sizeof *self);
     self->program = program;
+    self->section = strncmp(program, "tally-", 6) == 0 ? program + 6 : program;
     self->keys = keys;
     while (keys[self->key_count].name != NULL) {
         self->key_count++;
@@ -282,22 +284,22 @@ line_ends(const char *line, size_t at)
 static void
 read_section(struct reader *reader, const char *line, size_t at)
 {
-    const char *program = reader->config->program;
+    const char *section = reader->config->section;
     size_t start = skip_blanks(line, at + 1);
     size_t end = skip_word(line, start);
     size_t close = skip_blanks(line, end);
     reader->section = SECTION_OTHER;
     if (end == start) {
-        complain(reader, start, "a section needs a name: [%s]", program);
+        complain(reader, start, "a section needs a name: [%s]", section);
     } else if (line[close] != ']') {
         complain(reader, close, "\"]\" is missing");
     } else if (!line_ends(line, close + 1)) {
         complain(reader, skip_blanks(line, close + 1), "nothing may follow a section's name");
-    } else if (end - start == strlen(program) && memcmp(line + start, program, end - start) == 0) {
+    } else if (end - start == strlen(section) && memcmp(line + start, section, end - start) == 0) {
         reader->section = SECTION_OURS;
-    } else if (tally_nearest((tally_bytes_t){line + start, end - start}, &program, 1) != NULL) {
+    } else if (tally_nearest((tally_bytes_t){line + start, end - start}, &section, 1) != NULL) {
         complain(reader, start, "unknown section \"%.*s\"; did you mean \"%s\"?",
-                 (int)(end - start), line + start, program);
+                 (int)(end - start), line + start, section);
     }
 }
 

@@ -5,7 +5,7 @@
 //
 //      # comment
 //      front = ipc:///run/tally/front          # the value goes to the end of the line or to a " #"
-//      [statistics]                            # for that program alone
+//      [statistics]                            # for tally-statistics alone
 //      credit = 4
 //      db = "host=/run/tally dbname=tally"     # quoted: \" and \\ inside
 //
@@ -32,7 +32,7 @@ typedef struct {
 
 typedef struct tally_config tally_config_t;
 
-//  `program` is the section that is ours and the name in --help and --version; both arguments are borrowed
+//  `program` is the name in --help and --version, and without "tally-" our section; both arguments are borrowed
 //  for the life of the object.
 tally_config_t *tally_config_new(const char *program, const tally_config_key_t *keys);
 void tally_config_destroy(tally_config_t **self_p);

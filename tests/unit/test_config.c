@@ -42,7 +42,7 @@ setup(void **state)
         return -1;
     }
     close(fd);
-    f->config = tally_config_new("statistics", keys);
+    f->config = tally_config_new("tally-statistics", keys);
     unsetenv("TALLY_DB");
     unsetenv("TALLY_FRONT");
     unsetenv("TALLY_CREDIT");
