@@ -398,8 +398,10 @@ ends_read(tally_tick_result_t *result, const PGresult *answer)
 }
 
 //  kind: tally_end_kind_t.  A lease keeps what was not ended, and goes when nothing is left.
+//  What it holds is taken from the row as it was locked: the statement's snapshot may be older than a part that its
+//  worker settled by SQL, and would bring that part back.
 static const char ends_sql[] =
-    "with acts as materialized (select l.tenant, u.* "
+    "with acts as materialized (select l.tenant, l.messages as held, u.* "
     "from unnest($1::bigint[], $2::bigint[], $3::integer[], $4::boolean[], $5::integer[], $6::integer[], "
     "$7::integer[], $8::integer[], $9::bigint[], $10::text[]) "
     "u (lease, message, kind, keep, deliveries, failures, crashes, batch_max, delay, note) "
@@ -420,8 +422,9 @@ static const char ends_sql[] =
     "deliveries, failures, crashes, key, sender, sequence, item, body) "
     "select tenant, id, queue, priority, is_blob, created_at, note, coalesce(history, '{}') || note, "
     "last_deliveries, last_failures, last_crashes, key, sender, sequence, item, body from buried), "
-    "rest as materialized (select l.id, array(select m from unnest(l.messages) m where m <> all (a.done)) as messages "
-    "from (select lease, array_agg(message) as done from acts group by lease) a join tally.lease l on l.id = a.lease), "
+    "rest as materialized (select lease as id, "
+    "array(select unnest(min(held)) except select unnest(array_agg(message)) order by 1) as messages "
+    "from acts group by lease), "
     "gone as (delete from tally.lease l using rest r where l.id = r.id and cardinality(r.messages) = 0), "
     "shrunk as (update tally.lease l set messages = r.messages from rest r "
     "where l.id = r.id and cardinality(r.messages) > 0) "
