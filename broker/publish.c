@@ -62,8 +62,13 @@ publish_lease(tally_broker_t *self, const tally_plan_t *plan, const tally_plan_l
                                        .queue = name_of_queue(self, lease->queue),
                                        .tenant = name_of_tenant(self, lease->tenant)};
     tally_delivery_start(&self->wire, &delivery);
+    size_t count = 0;
     for (size_t i = lease->first; i < lease->first + lease->count; i++) {
         const tally_plan_item_t *item = &plan->items.items[i];
+        if (item->id == 0) {
+            continue;               // somebody took it out of the database by hand
+        }
+        count++;
         const tally_delivered_t delivered = {.id = item->id,
                                              .options = item->options,
                                              .deliveries = item->deliveries,
@@ -73,7 +78,7 @@ publish_lease(tally_broker_t *self, const tally_plan_t *plan, const tally_plan_l
                                              .body = item->body};
         tally_delivery_add(&self->wire, &delivered);
     }
-    if (tally_lane_send(peer->lane, (tally_bytes_t){self->wire.data, self->wire.size}) == -1) {
+    if (count > 0 && tally_lane_send(peer->lane, (tally_bytes_t){self->wire.data, self->wire.size}) == -1) {
         take_back(self, lease->id);
     }
 }
