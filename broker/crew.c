@@ -189,12 +189,18 @@ tally_crew_member(tally_crew_worker_t *worker, const tally_queue_t *queue)
     return NULL;
 }
 
+bool
+tally_member_hungry(const tally_member_t *member)
+{
+    return !member->worker->draining && tally_crew_free_credit(member->worker) > 0
+           && (!member->queue->row.exclusive || member->rota.count > 0);
+}
+
 void
 tally_member_place(tally_member_t *member)
 {
     tally_queue_t *queue = member->queue;
-    bool hungry = !member->worker->draining && tally_crew_free_credit(member->worker) > 0
-                  && (!queue->row.exclusive || member->rota.count > 0);
+    bool hungry = tally_member_hungry(member);
     if (hungry && !tally_link_in(&member->hungry)) {
         tally_list_append(&queue->hungry, &member->hungry);
     } else if (!hungry && tally_link_in(&member->hungry)) {

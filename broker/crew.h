@@ -76,5 +76,6 @@ tally_member_t *
 tally_crew_member(tally_crew_worker_t *worker, const tally_queue_t *queue);    // or NULL
 //  Puts a member into its queue's list of hungry ones, or out of it.
 void tally_member_place(tally_member_t *member);
+bool tally_member_hungry(const tally_member_t *member);    // where it belongs
 
 #endif

@@ -88,9 +88,8 @@ tally_queues_by_id(const tally_queues_t *self, uint32_t id)
 
 //  ---- scheduling --------------------------------------------------------------------------------
 
-//  The list in which the stream belongs now; NULL: it has no turn to wait for.
-static tally_list_t *
-home_of(tally_stream_t *stream)
+tally_list_t *
+tally_queue_home(tally_stream_t *stream)
 {
     tally_queue_t *queue = stream->queue;
     if (queue->row.exclusive && tally_term_vacant(stream)) {
@@ -112,7 +111,7 @@ home_of(tally_stream_t *stream)
 void
 tally_queue_place(tally_stream_t *stream)
 {
-    tally_list_t *home = home_of(stream);
+    tally_list_t *home = tally_queue_home(stream);
     if (home == stream->home) {
         return;
     }
@@ -132,12 +131,18 @@ tally_queue_place(tally_stream_t *stream)
     tally_queue_wake(stream->queue);
 }
 
-void
-tally_queue_wake(tally_queue_t *self)
+bool
+tally_queue_works(const tally_queue_t *self)
 {
     bool electable = self->unelected.count > 0 && self->candidates.count > 0;
     bool servable = self->hungry.count > 0 && (self->row.exclusive || self->rota.count > 0);
-    bool works = electable || servable;
+    return electable || servable;
+}
+
+void
+tally_queue_wake(tally_queue_t *self)
+{
+    bool works = tally_queue_works(self);
     if (works && !tally_link_in(&self->at_work)) {
         tally_list_append(self->work, &self->at_work);
     } else if (!works && tally_link_in(&self->at_work)) {
