@@ -26,8 +26,7 @@ struct fixture {
     zsock_t *sink;              // PUSH to the sink
     tally_wire_t wire;
     uint64_t random;
-    uint64_t sequence;          // of the stranger's last good hello
-    uint64_t last_sequence;
+    uint64_t sequence;          // of the stranger's sends
 };
 
 //  ---- what strangers write ---------------------------------------------------------------------------------
@@ -54,9 +53,9 @@ write_send(struct fixture *f, tally_bytes_t queue, tally_bytes_t tenant, uint16_
            tally_bytes_t field, tally_bytes_t body)
 {
     tally_wire_start(&f->wire, TALLY_SEND, ++f->sequence);
+    tally_wire_put_u16(&f->wire, count);
     tally_wire_put_str8(&f->wire, queue);
     tally_wire_put_str8(&f->wire, tenant);
-    tally_wire_put_u16(&f->wire, count);
     tally_wire_put_u8(&f->wire, options);
     tally_wire_put_raw(&f->wire, field);
     tally_wire_put_body(&f->wire, body);
