@@ -16,6 +16,8 @@
 #define SILENCE_DOUBLINGS_MAX 3
 //  Frames wait in the socket only while libzmq connects; all that can be outstanding, and its repetition.
 #define SEND_HWM (4 * (TALLY_SEND_WINDOW + 4096))
+//  How long the end of a client may take when the front has just gone.
+#define GOODBYE_MS 100
 #define FRAME_SLACK_BYTES (64 * 1024)
 
 struct tally_session {
@@ -100,6 +102,16 @@ close_socket(tally_session_t *self)
     self->greet_at_ms = 0;
 }
 
+//  So that the front need not keep us in memory until it makes room; nothing hangs on it.
+static void
+say_goodbye(tally_session_t *self)
+{
+    int linger_ms = GOODBYE_MS;
+    tally_wire_start(&self->wire, TALLY_GOODBYE, tally_session_request(self));
+    (void) zmq_send(self->socket, self->wire.data, self->wire.size, ZMQ_DONTWAIT);
+    (void) zmq_setsockopt(self->socket, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
+}
+
 void
 tally_session_destroy(tally_session_t **self_p)
 {
@@ -107,6 +119,9 @@ tally_session_destroy(tally_session_t **self_p)
     tally_session_t *self = *self_p;
     if (self == NULL) {
         return;
+    }
+    if (self->state == TALLY_SESSION_READY) {
+        say_goodbye(self);
     }
     close_socket(self);
     while (zmq_ctx_term(self->context) == -1 && errno == EINTR) {

@@ -66,7 +66,7 @@ typedef struct tally_client tally_client_t;
 //  "tcp://a:5770,tcp://b:5770".  Connects with the first call that needs it.  NULL when the process has no
 //  resources for a context (errno says which).
 tally_client_t *tally_client_new(const char *endpoints);
-//  Forgets what is unconfirmed; call tally_client_flush() before where that matters.
+//  Forgets what is unconfirmed; call tally_client_flush() before where that matters.  Takes 100 ms at most.
 void tally_client_destroy(tally_client_t **self_p);
 
 //  Settings, before the first call that connects.

@@ -55,14 +55,13 @@ run_put(tally_call_t *call)
 static void
 print_surveys(const json_t *surveys)
 {
-    static const char *const headings[] = {"SURVEY", ">QUESTIONS", ">RESPONSES", "PUT AT", "TITLE"};
+    static const char *const headings[] = {"SURVEY", ">QUESTIONS", "PUT AT", "TITLE"};
     tally_grid_t *grid = tally_grid_new(headings, sizeof headings / sizeof headings[0]);
     size_t index;
     json_t *one;
     json_array_foreach(surveys, index, one) {
-        tally_grid_add(grid, tally_field_text(one, "survey"));
+        tally_grid_add(grid, tally_field_text(one, "slug"));
         tally_grid_add_number(grid, tally_field_number(one, "questions"));
-        tally_grid_add_number(grid, tally_field_number(one, "responses"));
         tally_grid_add(grid, tally_field_text(one, "put_at"));
         tally_grid_add(grid, tally_field_text(one, "title"));
     }
