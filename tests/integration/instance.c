@@ -51,6 +51,15 @@ tally_wait_until(bool (*condition)(void *argument), void *argument, int timeout_
     return true;
 }
 
+static bool
+was_up(const tally_instance_t *self)
+{
+    char *conf = tally_format("%s/tally.conf", self->dir);
+    bool is_there = access(conf, F_OK) == 0;
+    free(conf);
+    return is_there;
+}
+
 //  ---- commands ---------------------------------------------------------------------------------
 
 //  A child that becomes the command, with its output in two files.
@@ -311,10 +320,9 @@ nobody_is_left(void *dir)
 static int
 clean_up(const tally_instance_t *self)
 {
-    char *conf = tally_format("%s/tally.conf", self->dir);
     char *out = tally_format("%s/down.out", self->dir);
     int result = 0;
-    if (access(conf, F_OK) == 0) {
+    if (was_up(self)) {
         const char *const words[] = {"down", NULL};
         result = end_command(start_command(self, words, out, out), DOWN_MS_MAX) == 0 ? 0 : -1;
     }
@@ -325,12 +333,11 @@ clean_up(const tally_instance_t *self)
         }
     }
     free(out);
-    free(conf);
     if (getenv("TALLY_TEST_KEEP") != NULL) {
         fprintf(stderr, "instance: kept %s\n", self->dir);
         return result;
     }
-    tally_home_t *home = tally_home_open(self->dir);
+    tally_home_t *home = was_up(self) ? tally_home_open(self->dir) : NULL;
     if (home != NULL && strncmp(home->run, home->dir, strlen(home->dir)) != 0) {
         nftw(home->run, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
     }
@@ -443,7 +450,7 @@ tally_instance_pid(const tally_instance_t *self, const char *name)
 pid_t
 tally_instance_supervisor(const tally_instance_t *self)
 {
-    tally_home_t *home = tally_home_open(self->dir);
+    tally_home_t *home = was_up(self) ? tally_home_open(self->dir) : NULL;
     pid_t pid = home == NULL ? 0 : tally_home_holder(home);
     tally_home_destroy(&home);
     return pid;
