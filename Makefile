@@ -244,7 +244,8 @@ install: all ## programs, library, units and a sample configuration under PREFIX
 	install -m 644 $(BUILD)/lib/libtally.a $(BUILD)/lib/libtally.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib
 	ln -sf libtally.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libtally.so.$(SOVERSION)
 	ln -sf libtally.so.$(SOVERSION) $(DESTDIR)$(PREFIX)/lib/libtally.so
-	install -m 644 $(BUILD)/lib/tally.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' clients/tally.pc.in \
+	    > $(DESTDIR)$(PREFIX)/lib/pkgconfig/tally.pc
 	install -m 644 clients/tally.h $(DESTDIR)$(PREFIX)/include
 	for unit in $(UNITS); do sed -e 's|/usr/local/bin|$(PREFIX)/bin|' -e 's|/etc/tally|$(SYSCONFDIR)/tally|' $$unit \
 	    > $(DESTDIR)$(UNITDIR)/$${unit##*/} || exit 1; done
