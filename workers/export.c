@@ -14,10 +14,10 @@
 #include "lib/log.h"
 #include "workers/export_run.h"
 
-#define SLICE_MS 2000
+#define SLICE_MS 250             // what a question may have to wait
 #define CHECKPOINT_MS 1000
 #define CHECKPOINT_ROWS 20000
-#define NEXT_SLICE_MS 20        // in between the worker is free for what people ask
+#define NEXT_SLICE_MS 5          // in between the worker is free for what people ask
 #define LATER_MS_MIN 20
 #define LATER_MS_MAX 100
 #define BLOCKED_MS 5000          // while we wait for a table, so does everybody who comes to read it

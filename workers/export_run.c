@@ -11,6 +11,7 @@
 #include "workers/survey.h"
 
 #define NEWS_MS 200             // progress is told at most so often
+#define TAKE_OVER_SHARE 10      // a slice lasts that many times as long as taking over did
 
 struct tally_export_run {
     const tally_export_tools_t *tools;
@@ -27,6 +28,7 @@ struct tally_export_run {
     tally_wire_t definition;
     bool published;                 // the table, by an earlier lease
     bool told;                      // that it runs
+    int64_t horizon;                // pages are looked for up to this number
     int64_t slice_ends_ms, extended_ms, checkpoint_at_ms, told_ms;
     int64_t checkpoint_rows;        // row.rows_done when the last was written
     const char *code;               // of a refusal
@@ -279,16 +281,26 @@ open_sink(tally_export_run_t *self)
         self,
         tally_export_sink_open(self->sink, self->key.lease, &self->row, &self->published));
     pass(self, TALLY_AT_OPENED);
+    int64_t began_ms = now_ms(self);
     do {
         if (answer == TALLY_EXPORT_OK) {
             answer = of_sink(self, tally_export_sink_take_over(self->sink, &left));
             keep_lease(self);
         }
     } while (answer == TALLY_EXPORT_OK && left > 0);
+    int64_t took_ms = now_ms(self) - began_ms;
     if (answer == TALLY_EXPORT_OK) {
         answer = checkpoint(self);
     }
-    return answer == TALLY_EXPORT_OK ? of_sink(self, tally_export_sink_tidy(self->sink)) : answer;
+    if (answer == TALLY_EXPORT_OK) {
+        answer = of_sink(self, tally_export_sink_tidy(self->sink));
+    }
+    //  Several workers may hand a run around; what taking over costs must stay small beside the work.
+    self->slice_ends_ms = now_ms(self)
+                          + (took_ms * TAKE_OVER_SHARE > self->tools->slice_ms
+                                 ? took_ms * TAKE_OVER_SHARE
+                                 : self->tools->slice_ms);
+    return answer;
 }
 
 //  True when this slice is over: its time is, or the process wants to stop.
@@ -299,19 +311,38 @@ slice_is_over(tally_export_run_t *self)
            || self->tools->interrupted(self->tools->context);
 }
 
-//  *complete: there are no more.
+//  Sees to it that there is something behind the last row to look at.
+static tally_export_answer_t
+look_further(tally_export_run_t *self)
+{
+    if (self->row.last_number < self->horizon || self->horizon >= self->row.until_number) {
+        return TALLY_EXPORT_OK;
+    }
+    return of_store(self, tally_export_store_horizon(self->tools->db, &self->key, self->horizon,
+                                                     self->row.until_number, &self->horizon));
+}
+
+//  Gets further with every call, be it over other surveys' responses alone.  *complete: there are no more.
 static tally_export_answer_t
 add_page(tally_export_run_t *self, bool *complete)
 {
     tally_rows_t page;
-    tally_export_answer_t answer = of_store(
-        self, tally_export_store_page(self->tools->db, &self->key, self->survey_number,
-                                      self->row.last_number, self->row.until_number, &page));
-    *complete = answer == TALLY_EXPORT_OK && page.rows == 0;
-    if (answer == TALLY_EXPORT_OK && page.rows > 0) {
-        answer = of_sink(self, tally_export_sink_append(self->sink, &page, &self->row));
-        pass(self, TALLY_AT_ADDED);
+    tally_export_answer_t answer = look_further(self);
+    if (answer == TALLY_EXPORT_OK) {
+        answer = of_store(self, tally_export_store_page(self->tools->db, &self->key,
+                                                        self->survey_number, self->row.last_number,
+                                                        self->horizon, &page));
     }
+    if (answer != TALLY_EXPORT_OK) {
+        return answer;
+    }
+    if (page.rows == 0) {
+        self->row.last_number = self->horizon;
+        *complete = self->horizon >= self->row.until_number;
+        return TALLY_EXPORT_OK;
+    }
+    answer = of_sink(self, tally_export_sink_append(self->sink, &page, &self->row));
+    pass(self, TALLY_AT_ADDED);
     return answer;
 }
 
@@ -322,6 +353,7 @@ add_rows(tally_export_run_t *self, bool *over)
     tally_export_answer_t answer = TALLY_EXPORT_OK;
     bool complete = self->published;
     *over = false;
+    self->horizon = self->row.last_number;
     while (answer == TALLY_EXPORT_OK && !complete && !*over) {
         answer = add_page(self, &complete);
         if (answer != TALLY_EXPORT_OK || complete) {
@@ -480,7 +512,6 @@ tally_export_run_work(tally_export_run_t *self, uint64_t lease, uint32_t failure
     const char *state = "done";
     self->key.lease = lease;
     self->extended_ms = now_ms(self);
-    self->slice_ends_ms = now_ms(self) + self->tools->slice_ms;
 
     tally_export_answer_t answer = work(self, &settled, &over);
     if (answer == TALLY_EXPORT_OK && !settled) {

@@ -203,8 +203,10 @@ tally_export_sink_open(tally_export_sink_t *self, uint64_t lease, tally_export_r
     tally_table_checkpoint_t checkpoint;
     tally_export_answer_t code = tally_export_table_open(self->table, lease, &checkpoint);
     if (code == TALLY_EXPORT_OK) {
+        //  With the same rows ours may have got further, over responses to other surveys.
+        bool behind = row->rows_done != checkpoint.rows || row->last_number < checkpoint.last_number;
+        row->last_number = behind ? checkpoint.last_number : row->last_number;
         row->rows_done = checkpoint.rows;
-        row->last_number = checkpoint.last_number;
         *published = checkpoint.published;
     }
     return answer_of_table(self, code);

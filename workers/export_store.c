@@ -134,12 +134,11 @@ insert_row(tally_db_t *db, const tally_export_key_t *key, const char *survey, co
         "with " HELD
         " insert into tally.export (tenant, id, survey, format, target, state, requested_at,"
         "                           definition, until_number, rows_total)"
-        " select m.tenant, m.id, $4, $5, $6, 'running', m.created_at, s.definition, r.until_number,"
-        "        r.count"
-        " from held, tally.message m"
-        " join tally.survey s on s.tenant = m.tenant and s.slug = $4, lateral ("
-        "   select coalesce(max(r.number), 0) as until_number, count(*) as count"
-        "   from tally.response r where r.tenant = m.tenant and r.survey = s.id) r"
+        //  The tenant's last number, found at once; the survey's own would have to be looked for.
+        " select m.tenant, m.id, $4, $5, $6, 'running', m.created_at, s.definition,"
+        "        coalesce((select max(r.number) from tally.response r where r.tenant = m.tenant), 0),"
+        "        (select count(*) from tally.response r where r.tenant = m.tenant and r.survey = s.id)"
+        " from held, tally.message m join tally.survey s on s.tenant = m.tenant and s.slug = $4"
         " where m.tenant = (select t.id from tally.tenant t where t.name = $1) and m.id = $2"
         " on conflict (tenant, id) do nothing";
     tally_params_t params = {0};
@@ -213,6 +212,28 @@ tally_export_store_open(tally_db_t *db, const tally_export_key_t *key, const cha
     }
     if (answer == TALLY_EXPORT_OK) {
         answer = read_row(db, key, row, definition);
+    }
+    return answer;
+}
+
+tally_export_answer_t
+tally_export_store_horizon(tally_db_t *db, const tally_export_key_t *key, int64_t after,
+                           int64_t until, int64_t *horizon)
+{
+    static const char sql[] =
+        "select coalesce(max(p.number) filter (where p.place = 50000), $3)"
+        " from (select r.number, row_number() over (order by r.number) as place"
+        "       from tally.response r"
+        "       where r.tenant = (select t.id from tally.tenant t where t.name = $1)"
+        "         and r.number > $2 and r.number <= $3 order by r.number limit 50000) p";
+    tally_params_t params = {0};
+    tally_rows_t rows;
+    add_text(&params, key->tenant);
+    tally_params_int8(&params, after);
+    tally_params_int8(&params, until);
+    tally_export_answer_t answer = run(db, sql, &params, &rows);
+    if (answer == TALLY_EXPORT_OK) {
+        *horizon = tally_rows_int8(&rows, 0, 0);
     }
     return answer;
 }

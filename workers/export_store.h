@@ -59,8 +59,14 @@ tally_export_answer_t tally_export_store_open(tally_db_t *db, const tally_export
                                               tally_export_row_t *row,
                                               tally_wire_t *definition) TALLY_MUST_CHECK;
 
+//  How far a page may look: a tenant's responses to other surveys stand in between, and a statement that looks for ours
+//  must stay short.
+tally_export_answer_t tally_export_store_horizon(tally_db_t *db, const tally_export_key_t *key,
+                                                 int64_t after, int64_t until,
+                                                 int64_t *horizon) TALLY_MUST_CHECK;
+
 //  The next stored responses behind `after`, in order of their number (column 0, int8; column 1 the body); bounded in
-//  rows and bytes.  No rows: that was all.
+//  rows and bytes.  No rows: there are none up to `until`.
 tally_export_answer_t tally_export_store_page(tally_db_t *db, const tally_export_key_t *key,
                                               int64_t survey, int64_t after, int64_t until,
                                               tally_rows_t *rows) TALLY_MUST_CHECK;

@@ -173,6 +173,31 @@ responses_that_come_later_are_not_part_of_it(void **state)
     export_scene_check(scene, "csv");
 }
 
+static void
+responses_to_other_surveys_are_passed_over_slice_by_slice(void **state)
+{
+    static const char *const formats[] = {"csv", "table"};
+    export_scene_t *scene = *state;
+    export_scene_fill(scene, 10);
+    export_scene_sql(scene, "insert into tally.response (tenant, survey, response_id, body)"
+                            " select 7, 1000, n::text, '' from generate_series(1, 120000) n");
+    export_scene_add(scene, "behind them");
+    scene->tools.slice_ms = 0;
+    for (int i = 0; i < 2; i++) {
+        int slices = 0;
+        export_scene_request(scene, formats[i], NULL);
+        tally_run_end_t end;
+        do {
+            scene->run = export_scene_run(scene);
+            end = tally_export_run_work(scene->run, scene->lease, 0);
+            tally_export_run_destroy(&scene->run);
+        } while (end == TALLY_RUN_SLICE && slices++ < 100 && export_scene_lease_again(scene));
+        assert_int_equal(end, TALLY_RUN_SETTLED);
+        assert_true(slices >= 3);
+        export_scene_check(scene, formats[i]);
+    }
+}
+
 //  ---- crashes and late workers ------------------------------------------------------------------
 
 static void
@@ -376,6 +401,7 @@ main(int argc, char **argv)
         TEST(survey_without_responses_gives_a_header),
         TEST(result_and_row_tell_rows_bytes_and_hash_of_the_file),
         TEST(responses_that_come_later_are_not_part_of_it),
+        TEST(responses_to_other_surveys_are_passed_over_slice_by_slice),
         TEST(csv_that_crashed_anywhere_ends_the_same),
         TEST(ndjson_that_crashed_anywhere_ends_the_same),
         TEST(table_that_crashed_anywhere_ends_the_same),
