@@ -20,6 +20,7 @@ SYSCONFDIR ?= $(if $(filter /usr /usr/local,$(PREFIX)),/etc,$(PREFIX)/etc)
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 DESTDIR ?=
 
+SHELL = /bin/bash
 CC = gcc
 AR = gcc-ar
 VERSION := $(shell sed -n 's/^\#define TALLY_VERSION "\(.*\)"/\1/p' lib/version.h)
@@ -221,8 +222,10 @@ memcheck: $(MEMCHECK_TESTS) ## unit and protocol tests that need no server under
 SOURCES = $(wildcard lib/*.[ch] broker/*.[ch] workers/*.[ch] clients/*.[ch] clients/cmd/*.[ch] clients/examples/*.[ch] \
             tests/*/*.[ch])
 tidy: ## formatting, clang-tidy and the project's own rules
-	clang-format --dry-run -Werror $(SOURCES)
-	clang-tidy --quiet $(filter %.c,$(SOURCES)) -- -std=gnu11 -D_GNU_SOURCE -I. -Iclients $(PKG_CFLAGS)
+	@clang-format --dry-run -Werror $(SOURCES)
+	@echo $(filter %.c,$(SOURCES)) | xargs -n 8 -P $$(nproc) sh -c \
+	    'clang-tidy --quiet "$$@" -- -std=gnu11 -D_GNU_SOURCE -I. -Iclients $(PKG_CFLAGS)' clang-tidy 2>&1 \
+	    | grep -v 'warnings generated\|warnings treated' ; exit $${PIPESTATUS[1]}
 	tests/tidy/tidy.sh
 
 demo: deps ## install what is missing, build, and see a private instance at work

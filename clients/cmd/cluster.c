@@ -327,6 +327,24 @@ append_settings(const char *draft)
     return result;
 }
 
+//  The new name must be on the disk before anything is confirmed: a cluster that comes back from a power cut under
+//  its draft's name would be taken for a draft.
+static int
+publish_draft(const tally_cluster_t *self, const char *draft)
+{
+    if (rename(draft, self->data) == -1) {
+        return -1;
+    }
+    char *parent = tally_format("%s/..", self->data);
+    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int result = fd == -1 ? -1 : fsync(fd);
+    if (fd != -1) {
+        close(fd);
+    }
+    free(parent);
+    return result;
+}
+
 static void
 show_log(const tally_cluster_t *self)
 {
