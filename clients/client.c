@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //  client - see tally.h and pump.h.
 //
-//  The object, its settings, what it knows, and the calls that wait for one answer.  Sends are in send.c, events in
-//  event.c; what frames and moments mean is pump's.
+//  The object, its settings, what it knows, and the calls that wait for one answer.  Sends are in
+//  send.c, events in event.c; what frames and moments mean is pump's.
 
 #include "clients/pump.h"
 
@@ -12,10 +12,10 @@
 #include <stdlib.h>
 
 _Static_assert(TALLY_CLIENT_SENDER_BYTES == TALLY_SENDER_BYTES, "one sender");
-_Static_assert((int) TALLY_CODE_BUSY == (int) TALLY_E_BUSY, "codes are the protocol's");
-_Static_assert((int) TALLY_CODE_REFUSED == (int) TALLY_E_REFUSED, "codes are the protocol's");
-_Static_assert((int) TALLY_CODE_INTERNAL == (int) TALLY_E_INTERNAL, "codes are the protocol's");
-_Static_assert((int) TALLY_OUTCOME_DROPPED == (int) TALLY_RESULT_DROPPED, "outcomes are its too");
+_Static_assert((int)TALLY_CODE_BUSY == (int)TALLY_E_BUSY, "codes are the protocol's");
+_Static_assert((int)TALLY_CODE_REFUSED == (int)TALLY_E_REFUSED, "codes are the protocol's");
+_Static_assert((int)TALLY_CODE_INTERNAL == (int)TALLY_E_INTERNAL, "codes are the protocol's");
+_Static_assert((int)TALLY_OUTCOME_DROPPED == (int)TALLY_RESULT_DROPPED, "outcomes are its too");
 
 tally_client_t *
 tally_client_new(const char *endpoints)
@@ -58,7 +58,7 @@ tally_client_destroy(tally_client_t **self_p)
     *self_p = NULL;
 }
 
-//  ---- settings -----------------------------------------------------------------------------------
+//  ---- settings ----------------------------------------------------------------------------------
 
 int
 tally_client_set_name(tally_client_t *self, const char *name)
@@ -99,19 +99,19 @@ tally_client_set_retry(tally_client_t *self, bool retry)
     self->retry = retry;
 }
 
-//  ---- calls that wait ----------------------------------------------------------------------------
+//  ---- calls that wait ---------------------------------------------------------------------------
 
 static bool
 has_none_unconfirmed(const tally_client_t *self, uint64_t argument)
 {
-    (void) argument;
+    (void)argument;
     return tally_window_unconfirmed(self->window) == 0;
 }
 
 static bool
 has_admin_answer(const tally_client_t *self, uint64_t argument)
 {
-    (void) argument;
+    (void)argument;
     return self->admin_answer != NULL;
 }
 
@@ -163,7 +163,7 @@ tally_client_admin(tally_client_t *self, const char *json, int timeout_ms)
     if (answer->head.verb == TALLY_ERROR) {
         tally_error_t error;
         tally_fault_t fault = tally_error_read(answer->cursor, &error);
-        assert(fault.code == 0);        // pump read it already
+        assert(fault.code == 0);    // pump read it already
         tally_trouble_from(&self->failure, &error);
     } else {
         tally_bytes_t text = tally_cursor_rest(&answer->cursor);
@@ -173,7 +173,7 @@ tally_client_admin(tally_client_t *self, const char *json, int timeout_ms)
     return self->reply;
 }
 
-//  ---- what it knows ------------------------------------------------------------------------------
+//  ---- what it knows -----------------------------------------------------------------------------
 
 int
 tally_client_code(const tally_client_t *self)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //  event - hands out what became of sends.
 //
-//  Events stand in line in the order in which they came; next takes the first, wait the one of a send.  Frames were
-//  checked by pump when they came.
+//  Events stand in line in the order in which they came; next takes the first, wait the one of a
+//  send.  Frames were checked by pump when they came.
 
 #include "clients/pump.h"
 
@@ -13,7 +13,7 @@ fill_confirm(tally_client_t *self, const tally_arrival_t *arrival, tally_event_t
 {
     tally_confirm_t confirm;
     tally_fault_t fault = tally_confirm_read(arrival->cursor, &confirm);
-    assert(fault.code == 0);        // pump read it already
+    assert(fault.code == 0);    // pump read it already
     event->kind = TALLY_EVENT_CONFIRMED;
     event->repeated = confirm.repeated;
     event->count = confirm.count;
@@ -34,7 +34,7 @@ fill_result(const tally_arrival_t *arrival, tally_event_t *event)
     assert(fault.code == 0);
     event->kind = TALLY_EVENT_RESULT;
     event->index = result.index;
-    event->outcome = (tally_event_outcome_t) result.outcome;
+    event->outcome = (tally_event_outcome_t)result.outcome;
     event->body = result.body.data;
     event->body_bytes = result.body.size;
 }
@@ -89,7 +89,7 @@ lend_event(tally_client_t *self, tally_arrival_t *before, tally_event_t *event)
 static bool
 has_event(const tally_client_t *self, uint64_t argument)
 {
-    (void) argument;
+    (void)argument;
     return self->first != NULL;
 }
 
@@ -97,23 +97,23 @@ int
 tally_client_next(tally_client_t *self, int timeout_ms, tally_event_t *event)
 {
     tally_pump_begin(self);
-    if (self->first == NULL &&
-        tally_pump_wait(self, has_event, 0, tally_pump_deadline(timeout_ms)) == -1) {
+    if (self->first == NULL
+        && tally_pump_wait(self, has_event, 0, tally_pump_deadline(timeout_ms)) == -1) {
         return -1;
     }
     lend_event(self, NULL, event);
     return 0;
 }
 
-//  The event of this send that is of the wanted kind, or its refusal: true, and *before is what stands in
-//  front of it in the line.
+//  The event of this send that is of the wanted kind, or its refusal: true, and *before is what
+//  stands in front of it in the line.
 static bool
 find_event(const tally_client_t *self, uint64_t sequence, uint8_t verb, tally_arrival_t **before)
 {
     *before = NULL;
     for (tally_arrival_t *at = self->first; at != NULL; at = at->next) {
-        if (at->head.request == sequence &&
-            (at->head.verb == verb || at->head.verb == TALLY_ERROR)) {
+        if (at->head.request == sequence
+            && (at->head.verb == verb || at->head.verb == TALLY_ERROR)) {
             return true;
         }
         *before = at;
@@ -137,10 +137,10 @@ has_result(const tally_client_t *self, uint64_t sequence)
 
 int
 tally_pump_wait_event(tally_client_t *self, uint64_t sequence, uint8_t verb, int64_t until_ms,
-         tally_event_t *event)
+                      tally_event_t *event)
 {
-    if (tally_pump_wait(self, verb == TALLY_CONFIRM ? has_verdict : has_result, sequence, until_ms) ==
-        -1) {
+    if (tally_pump_wait(self, verb == TALLY_CONFIRM ? has_verdict : has_result, sequence, until_ms)
+        == -1) {
         return -1;
     }
     tally_arrival_t *before;
@@ -156,14 +156,14 @@ tally_client_wait(tally_client_t *self, uint64_t sequence, int timeout_ms, tally
     tally_pump_begin(self);
     tally_event_t own;
     const tally_place_t *place = tally_window_find(self->window, sequence);
-    if (!has_verdict(self, sequence) &&
-        (place == NULL || tally_window_is_confirmed(self->window, place))) {
+    if (!has_verdict(self, sequence)
+        && (place == NULL || tally_window_is_confirmed(self->window, place))) {
         tally_trouble_set(&self->failure, TALLY_CODE_UNKNOWN, 0, "%s",
                           "no such send is outstanding");
         return -1;
     }
     return tally_pump_wait_event(self, sequence, TALLY_CONFIRM, tally_pump_deadline(timeout_ms),
-                    event != NULL ? event : &own);
+                                 event != NULL ? event : &own);
 }
 
 void

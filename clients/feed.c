@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //  feed - follows what the broker publishes, and counts what was missed.
 //
-//  A SUB socket and, for each topic heard of, the last number seen.  The number is the only member read here; what
-//  publications mean is the caller's.  What is not two frames with a numbered object is passed over.
+//  A SUB socket and, for each topic heard of, the last number seen.  The number is the only member
+//  read here; what publications mean is the caller's.  What is not two frames with a numbered
+//  object is passed over.
 
 #include "clients/tally.h"
 
@@ -17,7 +18,7 @@
 #include <string.h>
 #include <zmq.h>
 
-#define TOPICS_MAX 65536            // heard of; losses of topics beyond are not counted
+#define TOPICS_MAX 65536    // heard of; losses of topics beyond are not counted
 #define RECEIVE_HWM 10000
 
 struct topic {
@@ -27,12 +28,12 @@ struct topic {
 };
 
 struct tally_feed {
-    void *context;                  // owned, as is the socket
+    void *context;    // owned, as is the socket
     void *socket;
-    zmq_msg_t topic, json;          // of the publication lent; initialised always
-    char *topic_text;               // their copies with a NUL
+    zmq_msg_t topic, json;    // of the publication lent; initialised always
+    char *topic_text;         // their copies with a NUL
     char *json_text;
-    struct topic *topics;           // by name
+    struct topic *topics;    // by name
     size_t count;
     size_t room;
 };
@@ -52,8 +53,7 @@ connect_socket(tally_feed_t *self, const char *endpoint)
     int rc = zmq_setsockopt(self->socket, ZMQ_RCVHWM, &hwm, sizeof hwm);
     rc |= zmq_setsockopt(self->socket, ZMQ_LINGER, &linger, sizeof linger);
     rc |= zmq_setsockopt(self->socket, ZMQ_IPV6, &ipv6, sizeof ipv6);
-    rc |= zmq_setsockopt(self->socket, ZMQ_RECONNECT_IVL_MAX, &reconnect_max,
-                         sizeof reconnect_max);
+    rc |= zmq_setsockopt(self->socket, ZMQ_RECONNECT_IVL_MAX, &reconnect_max, sizeof reconnect_max);
     rc |= zmq_setsockopt(self->socket, ZMQ_MAXMSGSIZE, &size_max, sizeof size_max);
     assert(rc == 0);
     return zmq_connect(self->socket, endpoint);
@@ -165,13 +165,13 @@ count_lost(tally_feed_t *self, const char *name, json_int_t epoch, json_int_t se
                 (self->count - at) * sizeof *self->topics);
         self->topics[at] = (struct topic){tally_strdup(name), epoch, seq};
         self->count++;
-        return 0;                   // what was before we listened is not lost
+        return 0;    // what was before we listened is not lost
     }
     struct topic *topic = &self->topics[at];
     json_int_t expected = topic->epoch == epoch ? topic->seq + 1 : 1;
     topic->epoch = epoch;
     topic->seq = seq;
-    return seq > expected ? (uint64_t) (seq - expected) : 0;
+    return seq > expected ? (uint64_t)(seq - expected) : 0;
 }
 
 //  False when there is no whole publication.
@@ -181,8 +181,8 @@ receive(tally_feed_t *self)
     if (zmq_msg_recv(&self->topic, self->socket, ZMQ_DONTWAIT) == -1) {
         return false;
     }
-    bool whole = zmq_msg_more(&self->topic) &&
-                 zmq_msg_recv(&self->json, self->socket, ZMQ_DONTWAIT) != -1;
+    bool whole = zmq_msg_more(&self->topic)
+                 && zmq_msg_recv(&self->json, self->socket, ZMQ_DONTWAIT) != -1;
     bool more = whole && zmq_msg_more(&self->json);
     while (more) {
         zmq_msg_t rest;
@@ -232,9 +232,9 @@ tally_feed_next(tally_feed_t *self, int timeout_ms, tally_publication_t *publica
             return -1;
         }
         zmq_pollitem_t item = {.socket = self->socket, .events = ZMQ_POLLIN};
-        long wait_ms = timeout_ms < 0 ? -1 : (long) (until_ms - now_ms);
+        long wait_ms = timeout_ms < 0 ? -1 : (long)(until_ms - now_ms);
         if (zmq_poll(&item, 1, wait_ms) == -1 && errno == EINTR) {
-            return -1;              // a signal: the caller may want to end
+            return -1;    // a signal: the caller may want to end
         }
     }
 }

@@ -31,8 +31,8 @@ tally_trouble_set(tally_trouble_t *trouble, int code, unsigned retry_after_ms, c
 void
 tally_trouble_from(tally_trouble_t *trouble, const tally_error_t *error)
 {
-    tally_trouble_set(trouble, error->code, error->retry_after_ms, "%.*s", (int) error->text.size,
-                      (const char *) error->text.data);
+    tally_trouble_set(trouble, error->code, error->retry_after_ms, "%.*s", (int)error->text.size,
+                      (const char *)error->text.data);
 }
 
 static int64_t
@@ -49,7 +49,7 @@ is_for_now(const tally_error_t *error)
     return error->code == TALLY_E_BUSY || error->code == TALLY_E_AWAY;
 }
 
-//  ---- arrivals -----------------------------------------------------------------------------------
+//  ---- arrivals ----------------------------------------------------------------------------------
 
 static tally_arrival_t *
 make_arrival(tally_client_t *self)
@@ -92,14 +92,14 @@ append_event(tally_client_t *self, tally_arrival_t *arrival)
     self->arrivals++;
 }
 
-//  ---- sending ------------------------------------------------------------------------------------
+//  ---- sending -----------------------------------------------------------------------------------
 
 static bool
 answer_is_due(const tally_client_t *self)
 {
-    return tally_window_unconfirmed(self->window) > tally_window_delayed(self->window) ||
-           (self->admin_pending && self->admin_due_at_ms == 0) ||
-           tally_session_probing(self->session);
+    return tally_window_unconfirmed(self->window) > tally_window_delayed(self->window)
+           || (self->admin_pending && self->admin_due_at_ms == 0)
+           || tally_session_probing(self->session);
 }
 
 //  The session must be ready.
@@ -113,8 +113,7 @@ send_place(tally_client_t *self, tally_place_t *place, int64_t now_ms)
     }
     place->sent_at_ms = now_ms;
     bool is_confirmed = tally_window_is_confirmed(self->window, place);
-    tally_window_mark(self->window, place,
-                      is_confirmed ? TALLY_PLACE_CONFIRMED : TALLY_PLACE_SENT);
+    tally_window_mark(self->window, place, is_confirmed ? TALLY_PLACE_CONFIRMED : TALLY_PLACE_SENT);
 }
 
 uint64_t
@@ -162,13 +161,13 @@ send_all(tally_client_t *self, int64_t now_ms)
         }
         place = tally_window_after(self->window, sequence);
     }
-    if (self->admin_pending && self->admin_due_at_ms == 0 &&
-        tally_session_state(self->session) == TALLY_SESSION_READY) {
+    if (self->admin_pending && self->admin_due_at_ms == 0
+        && tally_session_state(self->session) == TALLY_SESSION_READY) {
         send_admin(self, now_ms);
     }
 }
 
-//  ---- what came ----------------------------------------------------------------------------------
+//  ---- what came ---------------------------------------------------------------------------------
 
 static void
 note_strange(tally_client_t *self, const tally_head_t *head, const tally_fault_t *fault)
@@ -183,8 +182,8 @@ static bool
 take_welcome(tally_client_t *self, tally_arrival_t *arrival, int64_t now_ms)
 {
     tally_fault_t fault;
-    tally_welcome_kind_t kind =
-        tally_session_welcome(self->session, &arrival->head, arrival->cursor, &fault);
+    tally_welcome_kind_t kind = tally_session_welcome(self->session, &arrival->head,
+                                                      arrival->cursor, &fault);
     if (kind == TALLY_WELCOME_NONE) {
         if (fault.code != 0) {
             note_strange(self, &arrival->head, &fault);
@@ -211,7 +210,7 @@ answer_duplicates(tally_client_t *self, tally_place_t *place, tally_confirm_t co
     }
     for (size_t i = 0; i < confirm.count; i++) {
         if (tally_cursor_u64(&confirm.ids) == 0) {
-            (void) tally_window_answer(self->window, place, i);
+            (void)tally_window_answer(self->window, place, i);
         }
     }
 }
@@ -227,7 +226,7 @@ take_confirm(tally_client_t *self, tally_arrival_t *arrival)
     }
     tally_place_t *place = tally_window_find(self->window, arrival->head.request);
     if (place == NULL) {
-        return false;           // confirmed before, or given up
+        return false;    // confirmed before, or given up
     }
     if (tally_window_is_confirmed(self->window, place)) {
         tally_window_mark(self->window, place, TALLY_PLACE_CONFIRMED);
@@ -297,7 +296,8 @@ take_error(tally_client_t *self, tally_arrival_t *arrival, int64_t now_ms)
         return false;
     }
     if (error.code == TALLY_E_STATE) {
-        //  A front that was started again.  It says so for each frame; one hello answers all of them.
+        //  A front that was started again.  It says so for each frame; one hello answers all of
+        //  them.
         if (tally_session_state(self->session) == TALLY_SESSION_READY) {
             tally_session_greet(self->session, now_ms);
         }
@@ -349,7 +349,7 @@ take_arrival(tally_client_t *self, tally_arrival_t *arrival, int64_t now_ms)
         }
         break;
     default:
-        break;      // of a later version, and not for us
+        break;    // of a later version, and not for us
     }
     if (is_event) {
         append_event(self, arrival);
@@ -358,7 +358,7 @@ take_arrival(tally_client_t *self, tally_arrival_t *arrival, int64_t now_ms)
     }
 }
 
-//  ---- what is due --------------------------------------------------------------------------------
+//  ---- what is due -------------------------------------------------------------------------------
 
 //  Repeats what was refused for now and is due; returns when the next is.
 static int64_t
@@ -399,7 +399,7 @@ send_overtaken(tally_client_t *self, int64_t now_ms)
     if (place == NULL || place->state != TALLY_PLACE_SENT) {
         return INT64_MAX;
     }
-    int64_t wait_ms = OVERTAKEN_SILENCES * (int64_t) tally_session_silence_ms(self->session);
+    int64_t wait_ms = OVERTAKEN_SILENCES * (int64_t)tally_session_silence_ms(self->session);
     if (now_ms - place->sent_at_ms >= wait_ms) {
         send_place(self, place, now_ms);
     }
@@ -486,7 +486,7 @@ turn(tally_client_t *self, int64_t until_ms)
     return true;
 }
 
-//  ---- waiting ------------------------------------------------------------------------------------
+//  ---- waiting -----------------------------------------------------------------------------------
 
 void
 tally_pump_begin(tally_client_t *self)
@@ -507,7 +507,8 @@ tally_pump_fail_name(tally_client_t *self, const char *what)
 {
     tally_trouble_set(&self->failure, TALLY_CODE_NAME, 0,
                       "the name of the %s is not 1 to %d of a-z 0-9 . _ - with a letter or digit "
-                      "first", what, TALLY_NAME_BYTES_MAX);
+                      "first",
+                      what, TALLY_NAME_BYTES_MAX);
 }
 
 static void
@@ -525,8 +526,7 @@ fail_in_time(tally_client_t *self)
 }
 
 int
-tally_pump_wait(tally_client_t *self, tally_pump_done_t *done, uint64_t argument,
-                int64_t until_ms)
+tally_pump_wait(tally_client_t *self, tally_pump_done_t *done, uint64_t argument, int64_t until_ms)
 {
     while (!done(self, argument)) {
         bool more = turn(self, until_ms);
@@ -546,7 +546,7 @@ tally_pump_wait(tally_client_t *self, tally_pump_done_t *done, uint64_t argument
 static bool
 is_ready(const tally_client_t *self, uint64_t argument)
 {
-    (void) argument;
+    (void)argument;
     return tally_session_state(self->session) == TALLY_SESSION_READY;
 }
 

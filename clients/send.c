@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //  send - encodes messages and puts them on their way.
 //
-//  A frame is encoded once, into memory that libzmq then shares with the window: whatever is repeated is not copied.
-//  Everything is checked here, so that what the codec asserts holds.
+//  A frame is encoded once, into memory that libzmq then shares with the window: whatever is
+//  repeated is not copied. Everything is checked here, so that what the codec asserts holds.
 
 #include "clients/pump.h"
 
@@ -11,15 +11,14 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define FIELDS_BYTES_MAX 32             // of one message, beside its texts
+#define FIELDS_BYTES_MAX 32    // of one message, beside its texts
 #define WORD_BITS 64
-
 
 static tally_item_t
 make_item(const tally_message_t *message)
 {
     tally_item_t item = {
-        .priority = (uint8_t) (message->priority < UINT8_MAX ? message->priority : UINT8_MAX),
+        .priority = (uint8_t)(message->priority < UINT8_MAX ? message->priority : UINT8_MAX),
         .delay_ms = message->delay_ms,
         .key = {message->key, message->key_bytes},
         .dedupe = {message->dedupe, message->dedupe_bytes},
@@ -33,7 +32,7 @@ make_item(const tally_message_t *message)
     options |= (message->flags & TALLY_MESSAGE_ASK) != 0 ? TALLY_WANTS_RESULT : 0;
     options |= (message->flags & TALLY_MESSAGE_BLOB) != 0 ? TALLY_AS_BLOB : 0;
     options |= (message->flags & TALLY_MESSAGE_RELEASES) != 0 ? TALLY_RELEASES : 0;
-    item.options = (uint8_t) options;
+    item.options = (uint8_t)options;
     return item;
 }
 
@@ -44,7 +43,8 @@ fail_message(tally_client_t *self, size_t index, const char *text, int code)
     return -1;
 }
 
-//  Checks all messages against the codec's limits and the broker's; *bytes is room enough for the frame.
+//  Checks all messages against the codec's limits and the broker's; *bytes is room enough for the
+//  frame.
 static int
 check_messages(tally_client_t *self, const tally_message_t *messages, size_t count, size_t *bytes)
 {
@@ -80,7 +80,7 @@ check_messages(tally_client_t *self, const tally_message_t *messages, size_t cou
 static void
 free_frame(void *data, void *hint)
 {
-    (void) hint;
+    (void)hint;
     free(data);
 }
 
@@ -96,7 +96,7 @@ find_asked(const tally_message_t *messages, size_t count)
         if (asked == NULL) {
             asked = tally_alloc_array((count + WORD_BITS - 1) / WORD_BITS, sizeof *asked);
         }
-        asked[i / WORD_BITS] |= (uint64_t) 1 << (i % WORD_BITS);
+        asked[i / WORD_BITS] |= (uint64_t)1 << (i % WORD_BITS);
     }
     return asked;
 }
@@ -114,8 +114,8 @@ send_messages(tally_client_t *self, const char *queue, const char *tenant,
         return -1;
     }
     size_t bytes;
-    if (tally_pump_wait_ready(self, until_ms) == -1 ||
-        check_messages(self, messages, count, &bytes) == -1) {
+    if (tally_pump_wait_ready(self, until_ms) == -1
+        || check_messages(self, messages, count, &bytes) == -1) {
         return -1;
     }
     size_t sends = tally_session_terms(self->session)->send_window;
@@ -135,15 +135,14 @@ send_messages(tally_client_t *self, const char *queue, const char *tenant,
     assert(wire.room == bytes);
     zmq_msg_t frame;
     int rc = zmq_msg_init_data(&frame, wire.data, wire.size, free_frame, NULL);
-    assert(rc == 0);        // fails for want of memory alone
-    *sequence = tally_pump_add(self, &frame, (uint16_t) count, find_asked(messages, count));
+    assert(rc == 0);    // fails for want of memory alone
+    *sequence = tally_pump_add(self, &frame, (uint16_t)count, find_asked(messages, count));
     return 0;
 }
 
 int
 tally_client_send(tally_client_t *self, const char *queue, const char *tenant,
-                  const tally_message_t *messages, size_t count, int timeout_ms,
-                  uint64_t *sequence)
+                  const tally_message_t *messages, size_t count, int timeout_ms, uint64_t *sequence)
 {
     tally_pump_begin(self);
     uint64_t own;
@@ -188,8 +187,9 @@ tally_client_ask(tally_client_t *self, const char *queue, const char *tenant,
     }
     int rc = tally_pump_wait_event(self, sequence, TALLY_CONFIRM, until_ms, event);
     if (rc == 0 && event->duplicates > 0) {
-        tally_trouble_set(&self->failure, TALLY_CODE_REFUSED, 0, "%s",
-                          "a message with this dedupe key was taken before; the result is its sender's");
+        tally_trouble_set(
+            &self->failure, TALLY_CODE_REFUSED, 0, "%s",
+            "a message with this dedupe key was taken before; the result is its sender's");
         return -1;
     }
     if (rc == 0) {

@@ -11,31 +11,32 @@
 #include <sys/random.h>
 
 //  Requests that are not sends are numbered from here, above all sequences.
-#define REQUEST_BASE ((uint64_t) 1 << 63)
+#define REQUEST_BASE ((uint64_t)1 << 63)
 #define SILENCE_MS_DEFAULT 1000
 #define SILENCE_DOUBLINGS_MAX 3
-//  Frames wait in the socket only while libzmq connects; all that can be outstanding, and its repetition.
+//  Frames wait in the socket only while libzmq connects; all that can be outstanding, and its
+//  repetition.
 #define SEND_HWM (4 * (TALLY_SEND_WINDOW + 4096))
 //  How long the end of a client may take when the front has just gone.
 #define GOODBYE_MS 100
 #define FRAME_SLACK_BYTES (64 * 1024)
 
 struct tally_session {
-    void *context;                      // owned, as is the socket
-    void *socket;                       // NULL when closed
-    char *endpoints;                    // cut into strings at the commas
-    const char **list;                  // of them
+    void *context;        // owned, as is the socket
+    void *socket;         // NULL when closed
+    char *endpoints;      // cut into strings at the commas
+    const char **list;    // of them
     size_t count;
     size_t current;
     tally_session_state_t state;
     bool probing;
-    bool was_ready;                     // ever
+    bool was_ready;    // ever
     uint64_t requests;
-    uint64_t hello_request;             // the last hello's
-    int64_t greet_at_ms;                // 0: the hello is out
+    uint64_t hello_request;    // the last hello's
+    int64_t greet_at_ms;       // 0: the hello is out
     int64_t quiet_since_ms;
     unsigned silence_ms;
-    unsigned fruitless;                 // connections given up since something was heard
+    unsigned fruitless;    // connections given up since something was heard
     unsigned reconnects;
     uint8_t sender[TALLY_SENDER_BYTES];
     char name[TALLY_NAME_BYTES_MAX + 1];
@@ -48,7 +49,7 @@ static void
 choose_sender(uint8_t sender[TALLY_SENDER_BYTES])
 {
     ssize_t got = getrandom(sender, TALLY_SENDER_BYTES, 0);
-    assert(got == TALLY_SENDER_BYTES);      // so small a read is never cut short
+    assert(got == TALLY_SENDER_BYTES);    // so small a read is never cut short
 }
 
 static void
@@ -68,7 +69,7 @@ split_endpoints(tally_session_t *self)
         }
     }
     if (self->count == 0) {
-        self->list[self->count++] = "";     // open says that it is not an endpoint
+        self->list[self->count++] = "";    // open says that it is not an endpoint
     }
 }
 
@@ -108,8 +109,8 @@ say_goodbye(tally_session_t *self)
 {
     int linger_ms = GOODBYE_MS;
     tally_wire_start(&self->wire, TALLY_GOODBYE, tally_session_request(self));
-    (void) zmq_send(self->socket, self->wire.data, self->wire.size, ZMQ_DONTWAIT);
-    (void) zmq_setsockopt(self->socket, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
+    (void)zmq_send(self->socket, self->wire.data, self->wire.size, ZMQ_DONTWAIT);
+    (void)zmq_setsockopt(self->socket, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
 }
 
 void
@@ -154,7 +155,7 @@ tally_session_set_silence(tally_session_t *self, unsigned silence_ms)
     self->silence_ms = silence_ms;
 }
 
-//  ---- the connection -----------------------------------------------------------------------------
+//  ---- the connection ----------------------------------------------------------------------------
 
 static void
 say_hello(tally_session_t *self)
@@ -169,7 +170,7 @@ say_hello(tally_session_t *self)
     self->hello_request = tally_session_request(self);
     tally_hello_write(&self->wire, self->hello_request, &hello);
     //  A socket that takes no more shows as silence, and is replaced.
-    (void) zmq_send(self->socket, self->wire.data, self->wire.size, ZMQ_DONTWAIT);
+    (void)zmq_send(self->socket, self->wire.data, self->wire.size, ZMQ_DONTWAIT);
     self->greet_at_ms = 0;
 }
 
@@ -187,7 +188,8 @@ make_socket(tally_session_t *self)
         return -1;
     }
     int64_t size_max = TALLY_FRAME_BYTES_MAX + FRAME_SLACK_BYTES;
-    //  Receiving is bounded by what was sent: one answer each.  A limit here would lose answers in the front.
+    //  Receiving is bounded by what was sent: one answer each.  A limit here would lose answers in
+    //  the front.
     int rc = set_int(self->socket, ZMQ_RCVHWM, 0);
     rc |= set_int(self->socket, ZMQ_SNDHWM, SEND_HWM);
     rc |= set_int(self->socket, ZMQ_LINGER, 0);
@@ -292,7 +294,7 @@ tally_session_poll(tally_session_t *self, int64_t wait_ms)
     assert(self->socket != NULL);
     zmq_pollitem_t item = {.socket = self->socket, .events = ZMQ_POLLIN};
     //  A signal ends the wait early; the caller looks at its clock anyway.
-    (void) zmq_poll(&item, 1, (long) wait_ms);
+    (void)zmq_poll(&item, 1, (long)wait_ms);
 }
 
 void
@@ -308,7 +310,7 @@ tally_session_expect(tally_session_t *self, int64_t now_ms)
     self->quiet_since_ms = now_ms;
 }
 
-//  ---- the welcome --------------------------------------------------------------------------------
+//  ---- the welcome -------------------------------------------------------------------------------
 
 bool
 tally_session_greeted_by(const tally_session_t *self, uint64_t request)
@@ -334,8 +336,8 @@ tally_session_welcome(tally_session_t *self, const tally_head_t *head, tally_cur
     if (fault->code != 0) {
         return TALLY_WELCOME_NONE;
     }
-    bool same = self->state == TALLY_SESSION_READY &&
-                welcome.broker_epoch == self->terms.broker_epoch;
+    bool same = self->state == TALLY_SESSION_READY
+                && welcome.broker_epoch == self->terms.broker_epoch;
     if (self->state == TALLY_SESSION_GREETING && self->was_ready) {
         self->reconnects++;
     }
@@ -358,7 +360,7 @@ tally_session_patience_ends(const tally_session_t *self)
     if (doublings > SILENCE_DOUBLINGS_MAX) {
         doublings = SILENCE_DOUBLINGS_MAX;
     }
-    return self->quiet_since_ms + ((int64_t) self->silence_ms << doublings);
+    return self->quiet_since_ms + ((int64_t)self->silence_ms << doublings);
 }
 
 int64_t

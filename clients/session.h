@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //  session - the connection of a client to a front: socket, hello, silence, endpoints in turn.
 //
-//  It knows when to give a connection up, and never what was said over it: sends are window's, who decides is
-//  pump.  Never blocks except in tally_session_poll.  Time is an argument.
+//  It knows when to give a connection up, and never what was said over it: sends are window's, who
+//  decides is pump.  Never blocks except in tally_session_poll.  Time is an argument.
 
 #ifndef TALLY_CLIENTS_SESSION_H
 #define TALLY_CLIENTS_SESSION_H
@@ -13,14 +13,14 @@
 
 typedef enum {
     TALLY_SESSION_CLOSED,
-    TALLY_SESSION_GREETING,         // hello is out
+    TALLY_SESSION_GREETING,    // hello is out
     TALLY_SESSION_READY,
 } tally_session_state_t;
 
 typedef enum {
-    TALLY_WELCOME_NONE,             // not an answer to our hello, or not a welcome (fault says what)
-    TALLY_WELCOME_FRESH,            // this connection knows nothing of what we have outstanding
-    TALLY_WELCOME_SAME,             // the answer to a probe: all is as it was
+    TALLY_WELCOME_NONE,     // not an answer to our hello, or not a welcome (fault says what)
+    TALLY_WELCOME_FRESH,    // this connection knows nothing of what we have outstanding
+    TALLY_WELCOME_SAME,     // the answer to a probe: all is as it was
 } tally_welcome_kind_t;
 
 typedef struct tally_session tally_session_t;
@@ -33,7 +33,8 @@ void tally_session_set_name(tally_session_t *self, tally_bytes_t name);
 void tally_session_set_sender(tally_session_t *self, const uint8_t sender[TALLY_SENDER_BYTES]);
 void tally_session_set_silence(tally_session_t *self, unsigned silence_ms);
 
-//  Closes what is open, connects to the current endpoint and says hello.  -1: it is not an endpoint.
+//  Closes what is open, connects to the current endpoint and says hello.  -1: it is not an
+//  endpoint.
 int tally_session_open(tally_session_t *self, int64_t now_ms) TALLY_MUST_CHECK;
 //  Gives this connection up; the next open takes the next endpoint.
 void tally_session_give_up(tally_session_t *self);
@@ -71,7 +72,8 @@ const uint8_t *tally_session_sender(const tally_session_t *self);
 unsigned tally_session_reconnects(const tally_session_t *self);
 unsigned tally_session_silence_ms(const tally_session_t *self);
 
-//  Of the last welcome; sizes are 0 and the texts NULL before the first.  lane and sink are not kept.
+//  Of the last welcome; sizes are 0 and the texts NULL before the first.  lane and sink are not
+//  kept.
 const tally_welcome_t *tally_session_terms(const tally_session_t *self);
 const char *tally_session_feed(const tally_session_t *self);
 

@@ -10,18 +10,18 @@
 
 #define RING TALLY_SEND_WINDOW
 //  Frames held for repetition; one send always fits.
-#define BYTES_MAX ((size_t) 256 * 1024 * 1024)
+#define BYTES_MAX ((size_t)256 * 1024 * 1024)
 #define WORD_BITS 64
 
 _Static_assert((RING & (RING - 1)) == 0, "places are found by masking the number");
 
 struct tally_window {
-    uint64_t oldest;            // no unconfirmed number below
+    uint64_t oldest;    // no unconfirmed number below
     uint64_t next;
     size_t unconfirmed;
-    size_t delayed;             // of both kinds
+    size_t delayed;    // of both kinds
     size_t bytes;
-    tally_place_t **asks;       // confirmed, by number
+    tally_place_t **asks;    // confirmed, by number
     size_t ask_count;
     size_t ask_room;
     tally_place_t ring[RING];
@@ -213,8 +213,7 @@ tally_window_mark(tally_window_t *self, tally_place_t *place, tally_place_state_
 static void
 advance(tally_window_t *self)
 {
-    while (self->oldest < self->next &&
-           ring_place(self, self->oldest)->state == TALLY_PLACE_FREE) {
+    while (self->oldest < self->next && ring_place(self, self->oldest)->state == TALLY_PLACE_FREE) {
         self->oldest++;
     }
 }
@@ -252,9 +251,9 @@ tally_window_confirm(tally_window_t *self, tally_place_t *place)
 bool
 tally_window_answer(tally_window_t *self, tally_place_t *place, size_t index)
 {
-    uint64_t bit = (uint64_t) 1 << (index % WORD_BITS);
-    if (place->asked == NULL || index >= place->count ||
-        (place->asked[index / WORD_BITS] & bit) == 0) {
+    uint64_t bit = (uint64_t)1 << (index % WORD_BITS);
+    if (place->asked == NULL || index >= place->count
+        || (place->asked[index / WORD_BITS] & bit) == 0) {
         return false;
     }
     place->asked[index / WORD_BITS] &= ~bit;

@@ -19,11 +19,11 @@
 #define LABEL_CELLS_MAX 44
 #define TEXT_CELLS_MAX 100
 #define EIGHTHS 8
-#define ENTRIES_MAX 20              // of a question; the rest is summed up
+#define ENTRIES_MAX 20    // of a question; the rest is summed up
 
 struct entry {
     char label[4 * LABEL_CELLS_MAX + 8];
-    double order;                   // ascending
+    double order;    // ascending
     int64_t count;
 };
 
@@ -55,7 +55,7 @@ cut_text(char *out, size_t room, const char *text, size_t cells, bool utf8)
     size_t at = 0;
     while (at < bytes && width < cells - (utf8 ? 1 : 3)) {
         at++;
-        while (at < bytes && ((unsigned char) out[at] & 0xc0) == 0x80) {
+        while (at < bytes && ((unsigned char)out[at] & 0xc0) == 0x80) {
             at++;
         }
         width++;
@@ -63,7 +63,7 @@ cut_text(char *out, size_t room, const char *text, size_t cells, bool utf8)
     snprintf(out + at, room - at, "%s", utf8 ? "…" : "...");
 }
 
-//  ---- entries ------------------------------------------------------------------------------------
+//  ---- entries -----------------------------------------------------------------------------------
 
 static int
 compare_entries(const void *left, const void *right)
@@ -82,10 +82,11 @@ place_of_choice(const json_t *question, const char *choice)
 {
     size_t index;
     json_t *one;
-    json_array_foreach(json_object_get(question, "choices"), index, one) {
+    json_array_foreach(json_object_get(question, "choices"), index, one)
+    {
         const char *text = json_string_value(one);
         if (text != NULL && strcmp(text, choice) == 0) {
-            return (int) index;
+            return (int)index;
         }
     }
     return -1;
@@ -99,7 +100,7 @@ order_of(const json_t *question, bool is_range, const char *label, int64_t count
         return strtod(label, NULL);
     }
     int place = place_of_choice(question, label);
-    return place >= 0 ? (double) place : 1e9 - (double) count;
+    return place >= 0 ? (double)place : 1e9 - (double)count;
 }
 
 static size_t
@@ -111,7 +112,8 @@ read_entries(const json_t *statistic, const json_t *question, bool is_range, boo
     *entries = tally_alloc_array(json_object_size(histogram) + 1, sizeof **entries);
     const char *label;
     json_t *value;
-    json_object_foreach(histogram, label, value) {
+    json_object_foreach(histogram, label, value)
+    {
         struct entry *entry = &(*entries)[count++];
         entry->count = json_integer_value(value);
         entry->order = order_of(question, is_range, label, entry->count);
@@ -121,13 +123,13 @@ read_entries(const json_t *statistic, const json_t *question, bool is_range, boo
     return count;
 }
 
-//  ---- drawing ------------------------------------------------------------------------------------
+//  ---- drawing -----------------------------------------------------------------------------------
 
 static void
 draw_bar(FILE *out, const struct style *style, double share)
 {
     static const char *const parts[EIGHTHS] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
-    int eighths = (int) (share * BAR_CELLS * EIGHTHS + 0.5);
+    int eighths = (int)(share * BAR_CELLS * EIGHTHS + 0.5);
     int cells = eighths / EIGHTHS;
     int drawn = cells;
     fputs(style->bar, out);
@@ -155,18 +157,18 @@ draw_entries(FILE *out, const struct style *style, const struct entry *entries, 
     }
     for (size_t i = 0; i < shown; i++) {
         fprintf(out, "    %s%*s  ", entries[i].label,
-                (int) (width - tally_grid_width(entries[i].label)), "");
-        draw_bar(out, style, (double) entries[i].count / (double) most);
+                (int)(width - tally_grid_width(entries[i].label)), "");
+        draw_bar(out, style, (double)entries[i].count / (double)most);
         fprintf(out, " %6" PRId64 "  %5.1f %%\n", entries[i].count,
-                answered > 0 ? 100.0 * (double) entries[i].count / (double) answered : 0.0);
+                answered > 0 ? 100.0 * (double)entries[i].count / (double)answered : 0.0);
     }
     int64_t rest = 0;
     for (size_t i = shown; i < count; i++) {
         rest += entries[i].count;
     }
     if (shown < count) {
-        fprintf(out, "    %sand %zu more with %" PRId64 " together%s\n", style->faint, count - shown,
-                rest, style->plain);
+        fprintf(out, "    %sand %zu more with %" PRId64 " together%s\n", style->faint,
+                count - shown, rest, style->plain);
     }
 }
 
@@ -175,7 +177,8 @@ find_question(const json_t *definition, const char *id)
 {
     size_t index;
     json_t *question;
-    json_array_foreach(json_object_get(definition, "questions"), index, question) {
+    json_array_foreach(json_object_get(definition, "questions"), index, question)
+    {
         if (strcmp(tally_field_text(question, "id"), id) == 0) {
             return question;
         }
@@ -222,7 +225,8 @@ tally_bars_print(FILE *out, const json_t *statistics, const json_t *definition, 
     json_t *questions = json_object_get(statistics, "questions");
     const char *id;
     json_t *statistic;
-    json_object_foreach(questions, id, statistic) {
+    json_object_foreach(questions, id, statistic)
+    {
         print_question(out, &style, id, statistic, find_question(definition, id));
     }
 }

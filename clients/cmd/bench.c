@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //  bench - how fast this broker is, and whether anything is lost or doubled on the way.
 //
-//  Warm-up, a steady time that is measured, then a drain after which each confirmed message must have been settled
-//  once.  Rates are of whole messages, confirmed by the broker and settled in its own counters.
+//  Warm-up, a steady time that is measured, then a drain after which each confirmed message must
+//  have been settled once.  Rates are of whole messages, confirmed by the broker and settled in its
+//  own counters.
 
 #include "clients/cmd/bench.h"
 
@@ -50,34 +51,36 @@ static int
 read_settings(const tally_call_t *call, tally_bench_t *bench, int64_t *seconds, int64_t *warm_up)
 {
     int64_t producers, workers, batch, window, credit, body;
-    if (tally_call_number(call, "seconds", 1, 3600, 10, seconds) == -1 ||
-        tally_call_number(call, "warm-up", 0, 600, 2, warm_up) == -1 ||
-        tally_call_number(call, "producers", 1, TALLY_BENCH_THREADS_MAX, 2, &producers) == -1 ||
-        tally_call_number(call, "workers", 1, TALLY_BENCH_THREADS_MAX, 2, &workers) == -1 ||
-        tally_call_number(call, "batch", 1, TALLY_BATCH_MESSAGES_MAX, 64, &batch) == -1 ||
-        tally_call_number(call, "window", 1, TALLY_SEND_WINDOW, 128, &window) == -1 ||
-        tally_call_number(call, "credit", 1, TALLY_CREDIT_MAX, TALLY_CREDIT_MAX, &credit) == -1 ||
-        tally_call_number(call, "body", sizeof(tally_bench_stamp_t), TALLY_BODY_INLINE_BYTES_MAX,
-                          128, &body) == -1) {
+    if (tally_call_number(call, "seconds", 1, 3600, 10, seconds) == -1
+        || tally_call_number(call, "warm-up", 0, 600, 2, warm_up) == -1
+        || tally_call_number(call, "producers", 1, TALLY_BENCH_THREADS_MAX, 2, &producers) == -1
+        || tally_call_number(call, "workers", 1, TALLY_BENCH_THREADS_MAX, 2, &workers) == -1
+        || tally_call_number(call, "batch", 1, TALLY_BATCH_MESSAGES_MAX, 64, &batch) == -1
+        || tally_call_number(call, "window", 1, TALLY_SEND_WINDOW, 128, &window) == -1
+        || tally_call_number(call, "credit", 1, TALLY_CREDIT_MAX, TALLY_CREDIT_MAX, &credit) == -1
+        || tally_call_number(call, "body", sizeof(tally_bench_stamp_t), TALLY_BODY_INLINE_BYTES_MAX,
+                             128, &body)
+               == -1) {
         return -1;
     }
-    bench->producers = (unsigned) producers;
-    bench->workers = (unsigned) workers;
-    bench->batch = (unsigned) batch;
-    bench->window = (unsigned) window;
-    bench->credit = (unsigned) credit;
-    bench->body_bytes = (size_t) body;
+    bench->producers = (unsigned)producers;
+    bench->workers = (unsigned)workers;
+    bench->batch = (unsigned)batch;
+    bench->window = (unsigned)window;
+    bench->credit = (unsigned)credit;
+    bench->body_bytes = (size_t)body;
     ssize_t got = getrandom(&bench->run, sizeof bench->run, 0);
     return got == sizeof bench->run ? 0 : -1;
 }
 
-//  ---- the broker's view --------------------------------------------------------------------------
+//  ---- the broker's view -------------------------------------------------------------------------
 
 static int
 make_queue(tally_call_t *call)
 {
     json_t *reply;
-    json_t *request = json_pack("{s:s, s:{s:s}}", "op", "queue.put", "queue", "name", TALLY_BENCH_QUEUE);
+    json_t *request = json_pack("{s:s, s:{s:s}}", "op", "queue.put", "queue", "name",
+                                TALLY_BENCH_QUEUE);
     int code = tally_call_admin(call, request, &reply);
     json_decref(reply);
     if (code != 0) {
@@ -98,20 +101,23 @@ take_sample(tally_call_t *call, const tally_bench_t *bench, struct sample *sampl
     sample->confirmed = atomic_load(&bench->confirmed);
     size_t index;
     json_t *queue;
-    json_array_foreach(json_object_get(reply, "queues"), index, queue) {
+    json_array_foreach(json_object_get(reply, "queues"), index, queue)
+    {
         if (strcmp(tally_field_text(queue, "name"), TALLY_BENCH_QUEUE) == 0) {
             sample->sent = tally_field_number(queue, "sent");
             sample->settled = tally_field_number(queue, "settled");
-            sample->pending = tally_field_number(queue, "ready") + tally_field_number(queue, "waiting") +
-                              tally_field_number(queue, "held") + tally_field_number(queue, "delayed") +
-                              tally_field_number(queue, "leased");
+            sample->pending = tally_field_number(queue, "ready")
+                              + tally_field_number(queue, "waiting")
+                              + tally_field_number(queue, "held")
+                              + tally_field_number(queue, "delayed")
+                              + tally_field_number(queue, "leased");
         }
     }
     json_decref(reply);
     return code;
 }
 
-//  ---- phases -------------------------------------------------------------------------------------
+//  ---- phases ------------------------------------------------------------------------------------
 
 //  Until the time has come or a thread failed; shows what goes on.
 static void
@@ -126,7 +132,7 @@ pass_time(const tally_call_t *call, const tally_bench_t *bench, const char *what
         if (tally_call_wants_progress(call) && now_ms - shown_ms >= 500) {
             uint64_t confirmed = atomic_load(&bench->confirmed);
             fprintf(stderr, "\r\033[K%s  %.0f/s confirmed", what,
-                    (double) (confirmed - before) * 1000.0 / (double) (now_ms - shown_ms));
+                    (double)(confirmed - before) * 1000.0 / (double)(now_ms - shown_ms));
             before = confirmed;
             shown_ms = now_ms;
         }
@@ -154,7 +160,7 @@ drain(tally_call_t *call, tally_bench_t *bench)
         }
         last = sample;
         if (tally_clock_now_ms() - moved_ms > DRAIN_MS || atomic_load(&bench->failed)) {
-            return 0;               // the verdict counts what is missing
+            return 0;    // the verdict counts what is missing
         }
         poll(NULL, 0, LOOK_MS);
     }
@@ -175,7 +181,9 @@ start_threads(tally_bench_t *bench, struct crew *crew)
     }
     for (unsigned i = 0; i < bench->workers; i++) {
         tally_bench_thread_t *thread = &crew->workers[i];
-        *thread = (tally_bench_thread_t){.bench = bench, .index = i, .latency_us = tally_histogram_new()};
+        *thread = (tally_bench_thread_t){.bench = bench,
+                                         .index = i,
+                                         .latency_us = tally_histogram_new()};
         crew->workers_started++;
         if (pthread_create(&thread->thread, NULL, tally_bench_work, thread) != 0) {
             tally_histogram_destroy(&thread->latency_us);
@@ -237,13 +245,13 @@ run_phases(tally_call_t *call, tally_bench_t *bench, struct crew *crew, int64_t 
     if (code == 0) {
         code = drain(call, bench);
     }
-    result->seconds = (double) (until.at_us - from.at_us) / 1e6;
-    result->confirmed_per_s = (double) (until.confirmed - from.confirmed) / result->seconds;
-    result->settled_per_s = (double) (until.settled - from.settled) / result->seconds;
+    result->seconds = (double)(until.at_us - from.at_us) / 1e6;
+    result->confirmed_per_s = (double)(until.confirmed - from.confirmed) / result->seconds;
+    result->settled_per_s = (double)(until.settled - from.settled) / result->seconds;
     return code;
 }
 
-//  ---- the verdict --------------------------------------------------------------------------------
+//  ---- the verdict -------------------------------------------------------------------------------
 
 static void
 judge(const tally_bench_t *bench, struct result *result)
@@ -260,23 +268,25 @@ judge(const tally_bench_t *bench, struct result *result)
 static double
 quantile_ms(const struct result *result, double share)
 {
-    return (double) tally_histogram_quantile(result->latency_us, share) / 1000.0;
+    return (double)tally_histogram_quantile(result->latency_us, share) / 1000.0;
 }
 
 static void
 print_json(const tally_bench_t *bench, const struct result *result)
 {
-    json_t *object = json_pack(
-        "{s:f, s:f, s:{s:f, s:f, s:f}, s:I, s:I, s:I, s:I, s:f}", "confirmed_per_s",
-        result->confirmed_per_s, "settled_per_s", result->settled_per_s, "latency_ms", "p50",
-        quantile_ms(result, 0.5), "p99", quantile_ms(result, 0.99), "max",
-        (double) tally_histogram_max(result->latency_us) / 1000.0, "lost", (json_int_t) result->lost,
-        "duplicated", (json_int_t) result->duplicated, "confirmed", (json_int_t) result->confirmed,
-        "settled", (json_int_t) result->settled, "seconds", result->seconds);
+    json_t *object = json_pack("{s:f, s:f, s:{s:f, s:f, s:f}, s:I, s:I, s:I, s:I, s:f}",
+                               "confirmed_per_s", result->confirmed_per_s, "settled_per_s",
+                               result->settled_per_s, "latency_ms", "p50", quantile_ms(result, 0.5),
+                               "p99", quantile_ms(result, 0.99), "max",
+                               (double)tally_histogram_max(result->latency_us) / 1000.0, "lost",
+                               (json_int_t)result->lost, "duplicated",
+                               (json_int_t)result->duplicated, "confirmed",
+                               (json_int_t)result->confirmed, "settled",
+                               (json_int_t)result->settled, "seconds", result->seconds);
     json_t *settings = json_pack("{s:i, s:i, s:i, s:i, s:i, s:I}", "producers", bench->producers,
                                  "workers", bench->workers, "batch", bench->batch, "window",
                                  bench->window, "credit", bench->credit, "body",
-                                 (json_int_t) bench->body_bytes);
+                                 (json_int_t)bench->body_bytes);
     json_object_set_new(object, "settings", settings);
     tally_call_print_json(object);
     json_decref(object);
@@ -285,19 +295,21 @@ print_json(const tally_bench_t *bench, const struct result *result)
 static void
 print_text(const tally_bench_t *bench, const struct result *result)
 {
-    printf("confirmed   %10.0f /s   durable: committed with fsync before the confirm\n"
-           "settled     %10.0f /s\n"
-           "latency     p50 %.1f ms   p99 %.1f ms   most %.1f ms   from send to delivery\n"
-           "verdict     %" PRIu64 " confirmed, %" PRIu64 " settled, %" PRIu64 " lost, %" PRIu64
-           " duplicated\n"
-           "settings    %.1f s, %u producers, %u workers, batch %u, window %u, credit %u, body %zu\n",
-           result->confirmed_per_s, result->settled_per_s, quantile_ms(result, 0.5),
-           quantile_ms(result, 0.99), (double) tally_histogram_max(result->latency_us) / 1000.0,
-           result->confirmed, result->settled, result->lost, result->duplicated, result->seconds,
-           bench->producers, bench->workers, bench->batch, bench->window, bench->credit,
-           bench->body_bytes);
+    printf(
+        "confirmed   %10.0f /s   durable: committed with fsync before the confirm\n"
+        "settled     %10.0f /s\n"
+        "latency     p50 %.1f ms   p99 %.1f ms   most %.1f ms   from send to delivery\n"
+        "verdict     %" PRIu64 " confirmed, %" PRIu64 " settled, %" PRIu64 " lost, %" PRIu64
+        " duplicated\n"
+        "settings    %.1f s, %u producers, %u workers, batch %u, window %u, credit %u, body %zu\n",
+        result->confirmed_per_s, result->settled_per_s, quantile_ms(result, 0.5),
+        quantile_ms(result, 0.99), (double)tally_histogram_max(result->latency_us) / 1000.0,
+        result->confirmed, result->settled, result->lost, result->duplicated, result->seconds,
+        bench->producers, bench->workers, bench->batch, bench->window, bench->credit,
+        bench->body_bytes);
     if (result->foreign > 0) {
-        printf("            %" PRIu64 " messages of an earlier run were settled on the way\n", result->foreign);
+        printf("            %" PRIu64 " messages of an earlier run were settled on the way\n",
+               result->foreign);
     }
 }
 

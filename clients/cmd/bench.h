@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //  bench - what the threads of a bench share.
 //
-//  Producers and workers are peers like any others: producers use libtally, workers speak the worker's protocol.  Every
-//  body names its run, its producer and its number, so that in the end each confirmed number can be looked for.
-//  Nothing here is faster or less safe than what others may do.
+//  Producers and workers are peers like any others: producers use libtally, workers speak the
+//  worker's protocol.  Every body names its run, its producer and its number, so that in the end
+//  each confirmed number can be looked for. Nothing here is faster or less safe than what others
+//  may do.
 
 #ifndef TALLY_CMD_BENCH_H
 #define TALLY_CMD_BENCH_H
@@ -24,16 +25,16 @@
 typedef struct {
     uint64_t run;
     uint64_t number;
-    int64_t sent_at_us;             // monotonic
+    int64_t sent_at_us;    // monotonic
     uint32_t producer;
     uint32_t zero;
 } tally_bench_stamp_t;
 
 typedef enum {
     TALLY_BENCH_WARM,
-    TALLY_BENCH_STEADY,             // what is measured
-    TALLY_BENCH_DRAIN,              // producers stop and wait for their confirms
-    TALLY_BENCH_OVER,               // workers stop
+    TALLY_BENCH_STEADY,    // what is measured
+    TALLY_BENCH_DRAIN,     // producers stop and wait for their confirms
+    TALLY_BENCH_OVER,      // workers stop
 } tally_bench_phase_t;
 
 typedef struct {
@@ -41,10 +42,10 @@ typedef struct {
     const char *endpoint;
     unsigned producers, workers, batch, window, credit;
     size_t body_bytes;
-    uint64_t run;                   // random: messages of other runs are settled and not counted
+    uint64_t run;    // random: messages of other runs are settled and not counted
     //  state
     _Atomic tally_bench_phase_t phase;
-    atomic_bool failed;             // somebody could not go on, and has said why
+    atomic_bool failed;    // somebody could not go on, and has said why
     atomic_int_fast64_t steady_from_us, steady_until_us;    // sent within: its latency counts
     atomic_uint_fast64_t confirmed, settled, duplicated, foreign;
     tally_marks_t *confirmed_marks[TALLY_BENCH_THREADS_MAX];    // by producer
@@ -55,7 +56,7 @@ typedef struct {
     tally_bench_t *bench;
     pthread_t thread;
     unsigned index;
-    tally_histogram_t *latency_us;  // workers
+    tally_histogram_t *latency_us;    // workers
 } tally_bench_thread_t;
 
 void *tally_bench_produce(void *thread);    // a tally_bench_thread_t

@@ -17,10 +17,10 @@ struct producer {
     tally_bench_t *bench;
     unsigned index;
     tally_client_t *client;
-    tally_message_t *messages;      // of one batch; their bodies stand in text
+    tally_message_t *messages;    // of one batch; their bodies stand in text
     char *text;
-    uint64_t next;                  // number of the next message
-    uint64_t first_sequence;        // of the send with number 0; 0: none yet
+    uint64_t next;              // number of the next message
+    uint64_t first_sequence;    // of the send with number 0; 0: none yet
 };
 
 static int
@@ -36,8 +36,8 @@ static bool
 may_pass(const struct producer *p)
 {
     int code = tally_client_code(p->client);
-    return code == TALLY_CODE_TIMEOUT || code == TALLY_CODE_UNREACHABLE ||
-           code == TALLY_CODE_BUSY || code == TALLY_CODE_AWAY;
+    return code == TALLY_CODE_TIMEOUT || code == TALLY_CODE_UNREACHABLE || code == TALLY_CODE_BUSY
+           || code == TALLY_CODE_AWAY;
 }
 
 static void
@@ -49,7 +49,7 @@ make_messages(struct producer *p)
     unsigned noise = 12345 + p->index;
     for (size_t i = 0; i < bench->batch * bench->body_bytes; i++) {
         noise = noise * 1103515245 + 12345;
-        p->text[i] = (char) (noise >> 16);
+        p->text[i] = (char)(noise >> 16);
     }
     for (size_t i = 0; i < bench->batch; i++) {
         p->messages[i].body = p->text + i * bench->body_bytes;
@@ -71,7 +71,8 @@ send_batch(struct producer *p)
     }
     uint64_t sequence;
     if (tally_client_send(p->client, TALLY_BENCH_QUEUE, TALLY_BENCH_TENANT, p->messages,
-                          bench->batch, STEP_MS, &sequence) == -1) {
+                          bench->batch, STEP_MS, &sequence)
+        == -1) {
         return may_pass(p) ? 1 : fail(p);
     }
     if (p->first_sequence == 0) {
@@ -144,7 +145,7 @@ tally_bench_produce(void *argument)
     int rc = tally_client_set_name(p.client, name);
     assert(rc == 0);
     make_messages(&p);
-    (void) produce(&p);             // what failed was said
+    (void)produce(&p);    // what failed was said
     tally_client_destroy(&p.client);
     free(p.messages);
     free(p.text);

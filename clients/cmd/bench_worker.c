@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
-//  bench_worker - a thread that takes leases from its lane, marks what is in them, and settles them.
+//  bench_worker - a thread that takes leases from its lane, marks what is in them, and settles
+//  them.
 //
-//  A worker by the book (schemas/wire.md, 6 and 7): hello, lane, sink, beats; when the broker falls silent, takes it for
-//  dead or has another epoch, it forgets what it holds and says hello again.  It never works longer than a beat, so it
-//  beats from its own thread.  Several leases are settled with one frame of records.
+//  A worker by the book (schemas/wire.md, 6 and 7): hello, lane, sink, beats; when the broker falls
+//  silent, takes it for dead or has another epoch, it forgets what it holds and says hello again.
+//  It never works longer than a beat, so it beats from its own thread.  Several leases are settled
+//  with one frame of records.
 
 #include "clients/cmd/bench.h"
 
@@ -23,8 +25,8 @@ struct worker {
     tally_bench_t *bench;
     tally_bench_thread_t *thread;
     void *context;
-    void *front, *lane, *sink;      // NULL when not connected
-    uint64_t number;                // of this life
+    void *front, *lane, *sink;    // NULL when not connected
+    uint64_t number;              // of this life
     uint64_t epoch;
     int64_t beat_ms, silence_ms;
     int64_t heard_at_ms, beat_at_ms;
@@ -74,10 +76,10 @@ static bool
 wait_for(void *socket, int64_t wait_ms)
 {
     zmq_pollitem_t item = {.socket = socket, .events = ZMQ_POLLIN};
-    return zmq_poll(&item, 1, wait_ms > 0 ? (long) wait_ms : 0) == 1;
+    return zmq_poll(&item, 1, wait_ms > 0 ? (long)wait_ms : 0) == 1;
 }
 
-//  ---- hello --------------------------------------------------------------------------------------
+//  ---- hello -------------------------------------------------------------------------------------
 
 static void
 say_hello(struct worker *w)
@@ -89,12 +91,12 @@ say_hello(struct worker *w)
         .version_min = TALLY_WIRE_VERSION,
         .version_max = TALLY_WIRE_VERSION,
         .name = tally_bytes_of(name),
-        .credit = (uint16_t) w->bench->credit,
+        .credit = (uint16_t)w->bench->credit,
         .queue_count = 1,
         .queues = {tally_bytes_of(TALLY_BENCH_QUEUE)},
     };
     tally_hello_write(&w->wire, ++w->hellos, &hello);
-    (void) zmq_send(w->front, w->wire.data, w->wire.size, ZMQ_DONTWAIT);
+    (void)zmq_send(w->front, w->wire.data, w->wire.size, ZMQ_DONTWAIT);
 }
 
 static int
@@ -102,8 +104,8 @@ join(struct worker *w, const tally_welcome_t *welcome)
 {
     char lane[TALLY_ENDPOINT_BYTES_MAX + 1];
     char sink[TALLY_ENDPOINT_BYTES_MAX + 1];
-    snprintf(lane, sizeof lane, "%.*s", (int) welcome->lane.size, (const char *) welcome->lane.data);
-    snprintf(sink, sizeof sink, "%.*s", (int) welcome->sink.size, (const char *) welcome->sink.data);
+    snprintf(lane, sizeof lane, "%.*s", (int)welcome->lane.size, (const char *)welcome->lane.data);
+    snprintf(sink, sizeof sink, "%.*s", (int)welcome->sink.size, (const char *)welcome->sink.data);
     w->lane = connect_socket(w, ZMQ_PULL, lane, -1);
     w->sink = connect_socket(w, ZMQ_PUSH, sink, 100);
     if (w->lane == NULL || w->sink == NULL) {
@@ -132,13 +134,13 @@ read_welcome(struct worker *w)
         tally_error_t error;
         tally_bytes_t bytes = {zmq_msg_data(&frame), zmq_msg_size(&frame)};
         tally_fault_t fault = tally_head_read(bytes, &head, &cursor);
-        if (fault.code == 0 && head.verb == TALLY_WELCOME &&
-            tally_welcome_read(cursor, &welcome).code == 0) {
+        if (fault.code == 0 && head.verb == TALLY_WELCOME
+            && tally_welcome_read(cursor, &welcome).code == 0) {
             result = join(w, &welcome) == 0 ? 0 : 1;
-        } else if (fault.code == 0 && head.verb == TALLY_ERROR &&
-                   tally_error_read(cursor, &error).code == 0 && error.code / 100 == 1) {
+        } else if (fault.code == 0 && head.verb == TALLY_ERROR
+                   && tally_error_read(cursor, &error).code == 0 && error.code / 100 == 1) {
             fprintf(stderr, "tally: bench worker: %s: %.*s\n", tally_code_name(error.code),
-                    (int) error.text.size, (const char *) error.text.data);
+                    (int)error.text.size, (const char *)error.text.data);
             atomic_store(&w->bench->failed, true);
             result = -1;
         }
@@ -166,7 +168,7 @@ greet(struct worker *w)
     return result;
 }
 
-//  ---- leases -------------------------------------------------------------------------------------
+//  ---- leases ------------------------------------------------------------------------------------
 
 //  Looks at each message of a lease; its marks are set before the settle is sent.
 static void
@@ -184,8 +186,8 @@ mark_delivery(struct worker *w, tally_delivery_t *delivery)
         if (item.body.size >= sizeof stamp) {
             memcpy(&stamp, item.body.data, sizeof stamp);
         }
-        if (stamp.run != bench->run || stamp.producer >= bench->producers ||
-            stamp.number >= TALLY_MARKS_MAX) {
+        if (stamp.run != bench->run || stamp.producer >= bench->producers
+            || stamp.number >= TALLY_MARKS_MAX) {
             atomic_fetch_add(&bench->foreign, 1);
             continue;
         }
@@ -195,7 +197,7 @@ mark_delivery(struct worker *w, tally_delivery_t *delivery)
             atomic_fetch_add(&bench->duplicated, 1);
         }
         if (stamp.sent_at_us >= from_us && stamp.sent_at_us < until_us) {
-            tally_histogram_add(w->thread->latency_us, (uint64_t) (now_us - stamp.sent_at_us), 1);
+            tally_histogram_add(w->thread->latency_us, (uint64_t)(now_us - stamp.sent_at_us), 1);
         }
     }
     atomic_fetch_add(&bench->settled, settled);
@@ -209,8 +211,8 @@ take_notice(struct worker *w, tally_cursor_t cursor)
     if (tally_notice_read(cursor, &notice).code != 0) {
         return true;
     }
-    return notice.kind != TALLY_NOTICE_GONE && notice.kind != TALLY_NOTICE_DRAIN &&
-           (notice.kind != TALLY_NOTICE_BEAT || notice.epoch == w->epoch);
+    return notice.kind != TALLY_NOTICE_GONE && notice.kind != TALLY_NOTICE_DRAIN
+           && (notice.kind != TALLY_NOTICE_BEAT || notice.epoch == w->epoch);
 }
 
 //  Takes one frame of the lane; adds a settle to the records under way when it is a lease.
@@ -255,7 +257,8 @@ take_leases(struct worker *w)
         zmq_msg_close(&frame);
     }
     if (leases > 0) {
-        //  A sink that takes no more for this long means that the broker is gone; the leases will expire.
+        //  A sink that takes no more for this long means that the broker is gone; the leases will
+        //  expire.
         lives = zmq_send(w->sink, w->wire.data, w->wire.size, ZMQ_DONTWAIT) != -1 && lives;
     }
     return lives;
@@ -270,7 +273,7 @@ beat(struct worker *w, int64_t now_ms)
     tally_record_t record = {.kind = TALLY_RECORD_BEAT};
     tally_records_start(&w->wire, w->number);
     tally_records_add(&w->wire, &record, NULL);
-    (void) zmq_send(w->sink, w->wire.data, w->wire.size, ZMQ_DONTWAIT);
+    (void)zmq_send(w->sink, w->wire.data, w->wire.size, ZMQ_DONTWAIT);
     w->beat_at_ms = now_ms + w->beat_ms;
 }
 
@@ -279,7 +282,7 @@ say_goodbye(struct worker *w)
 {
     int linger_ms = STEP_MS;
     tally_wire_start(&w->wire, TALLY_GOODBYE, ++w->hellos);
-    (void) zmq_send(w->front, w->wire.data, w->wire.size, ZMQ_DONTWAIT);
+    (void)zmq_send(w->front, w->wire.data, w->wire.size, ZMQ_DONTWAIT);
     zmq_setsockopt(w->front, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
     zmq_setsockopt(w->sink, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
 }

@@ -54,7 +54,7 @@ tally_call_destroy(tally_call_t **self_p)
     *self_p = NULL;
 }
 
-//  ---- parsing ------------------------------------------------------------------------------------
+//  ---- parsing -----------------------------------------------------------------------------------
 
 //  What getopt needs to know of a list of flags, and the flags behind its numbers.
 struct grammar {
@@ -72,7 +72,7 @@ add_flags(struct grammar *grammar, const tally_flag_t *flags)
         grammar->options[grammar->count] = (struct option){
             .name = flags[i].name,
             .has_arg = flags[i].argument != NULL ? required_argument : no_argument,
-            .val = FLAG_VALUE_BASE + (int) grammar->count,
+            .val = FLAG_VALUE_BASE + (int)grammar->count,
         };
         grammar->flags[grammar->count++] = &flags[i];
         if (flags[i].letter != 0) {
@@ -116,9 +116,9 @@ fail_flag(const tally_call_t *self, const struct grammar *grammar, int why, char
     }
     size_t length = strcspn(word + 2, "=");
     const char *near = tally_nearest((tally_bytes_t){word + 2, length}, names, grammar->count);
-    return tally_call_fail_usage(self, "there is no flag --%.*s%s%s%s", (int) length, word + 2,
-                                 near != NULL ? "; did you mean --" : "",
-                                 near != NULL ? near : "", near != NULL ? "?" : "");
+    return tally_call_fail_usage(self, "there is no flag --%.*s%s%s%s", (int)length, word + 2,
+                                 near != NULL ? "; did you mean --" : "", near != NULL ? near : "",
+                                 near != NULL ? "?" : "");
 }
 
 //  -1 after a mistake; else optind says where the arguments begin.
@@ -142,8 +142,8 @@ parse(tally_call_t *self, struct grammar *grammar, int argc, char **argv)
             tally_call_fail_usage(self, "too many flags");
             return -1;
         }
-        self->given[self->given_count++] =
-            (struct given){flag->name, flag->argument != NULL ? optarg : ""};
+        self->given[self->given_count++] = (struct given){flag->name,
+                                                          flag->argument != NULL ? optarg : ""};
     }
 }
 
@@ -163,7 +163,7 @@ take_timeout(tally_call_t *self)
     if (tally_call_duration(self, "timeout", TIMEOUT_MS_MAX, -1, &timeout_ms) == -1) {
         return -1;
     }
-    self->timeout_ms = (int) timeout_ms;
+    self->timeout_ms = (int)timeout_ms;
     return 0;
 }
 
@@ -178,7 +178,7 @@ tally_call_parse(tally_call_t *self, const tally_command_t *command, int argc, c
         return -1;
     }
     self->arguments = argv + optind;
-    self->argument_count = (size_t) (argc - optind);
+    self->argument_count = (size_t)(argc - optind);
     if (tally_call_has(self, "help")) {
         return 0;
     }
@@ -194,7 +194,7 @@ tally_call_parse(tally_call_t *self, const tally_command_t *command, int argc, c
     return take_timeout(self);
 }
 
-//  ---- what was said ------------------------------------------------------------------------------
+//  ---- what was said -----------------------------------------------------------------------------
 
 //  The last one given counts.
 const char *
@@ -218,7 +218,7 @@ tally_call_has(const tally_call_t *self, const char *flag)
 static int
 read_digits(const char *text, int64_t *value, const char **rest)
 {
-    if (!isdigit((unsigned char) *text)) {
+    if (!isdigit((unsigned char)*text)) {
         return -1;
     }
     char *end;
@@ -247,8 +247,8 @@ tally_call_number(const tally_call_t *self, const char *flag, int64_t min, int64
 }
 
 int
-tally_call_duration(const tally_call_t *self, const char *flag, int64_t max_ms,
-                    int64_t fallback_ms, int64_t *value_ms)
+tally_call_duration(const tally_call_t *self, const char *flag, int64_t max_ms, int64_t fallback_ms,
+                    int64_t *value_ms)
 {
     static const struct {
         const char *name;
@@ -270,8 +270,10 @@ tally_call_duration(const tally_call_t *self, const char *flag, int64_t max_ms,
             }
         }
     }
-    tally_call_fail_usage(self, "--%s is a time as 500ms, 90s, 5m, 2h or 3d, up to %" PRId64
-                          " hours, not \"%s\"", flag, max_ms / 3600000, text);
+    tally_call_fail_usage(self,
+                          "--%s is a time as 500ms, 90s, 5m, 2h or 3d, up to %" PRId64
+                          " hours, not \"%s\"",
+                          flag, max_ms / 3600000, text);
     return -1;
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //  call - one run of the tally command: its parsed line, its connection, and how it speaks.
 //
-//  Results go to standard output, everything else to standard error.  Whoever fails says so once, through
-//  tally_call_fail and its likes, which return the exit code.  Text from outside reaches a terminal only
-//  escaped.
+//  Results go to standard output, everything else to standard error.  Whoever fails says so once,
+//  through tally_call_fail and its likes, which return the exit code.  Text from outside reaches a
+//  terminal only escaped.
 
 #ifndef TALLY_CMD_CALL_H
 #define TALLY_CMD_CALL_H
@@ -17,12 +17,13 @@
 tally_call_t *tally_call_new(void);
 void tally_call_destroy(tally_call_t **self_p);
 
-//  Parses global flags up to the first word: the index of that word in argv, or -1 after a mistake, which was said.
+//  Parses global flags up to the first word: the index of that word in argv, or -1 after a mistake,
+//  which was said.
 int tally_call_parse_global(tally_call_t *self, int argc, char **argv);
 //  Parses the flags and arguments behind the command's words; argv[0] is the last of these.
 int tally_call_parse(tally_call_t *self, const tally_command_t *command, int argc, char **argv);
 
-//  ---- what was said ------------------------------------------------------------------------------
+//  ---- what was said -----------------------------------------------------------------------------
 
 extern const tally_flag_t tally_call_global_flags[];
 
@@ -45,23 +46,24 @@ int tally_call_timeout_ms(const tally_call_t *self);
 //  The time limit of calls that wait for work to be done; only --timeout ends them.
 int tally_call_work_timeout_ms(const tally_call_t *self);
 
-//  ---- the broker ---------------------------------------------------------------------------------
+//  ---- the broker --------------------------------------------------------------------------------
 
-//  The endpoint of --broker, TALLY_BROKER or the instance's tally.conf; NULL after saying what is missing (*code).
+//  The endpoint of --broker, TALLY_BROKER or the instance's tally.conf; NULL after saying what is
+//  missing (*code).
 const char *tally_call_endpoint(tally_call_t *self, int *code);
 //  A connected client, owned by the call; NULL after saying why not (*code).
 tally_client_t *tally_call_client(tally_call_t *self, int *code);
-//  Sends {"op": ...}; takes `request`.  0 with a reply that is "ok" (the caller's), or the exit code.
+//  Sends {"op": ...}; takes `request`.  0 with a reply that is "ok" (the caller's), or the exit
+//  code.
 int tally_call_admin(tally_call_t *self, json_t *request, json_t **reply) TALLY_MUST_CHECK;
 //  Asks a worker; takes `body`.  As above.
 int tally_call_ask(tally_call_t *self, const char *queue, const char *tenant, json_t *body,
                    unsigned message_flags, int timeout_ms, json_t **reply) TALLY_MUST_CHECK;
 
-//  ---- speaking -----------------------------------------------------------------------------------
+//  ---- speaking ----------------------------------------------------------------------------------
 
 //  "tally: ..." on standard error; returns `code`.
-int tally_call_fail(const tally_call_t *self, int code, const char *format, ...)
-    TALLY_PRINTF(3, 4);
+int tally_call_fail(const tally_call_t *self, int code, const char *format, ...) TALLY_PRINTF(3, 4);
 //  The client's last failure; with what to do about it.
 int tally_call_fail_client(const tally_call_t *self, const tally_client_t *client);
 //  A usage mistake, with where to look.

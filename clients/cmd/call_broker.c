@@ -16,7 +16,7 @@
 
 #define LINE_BYTES_MAX 2048
 
-//  ---- speaking -----------------------------------------------------------------------------------
+//  ---- speaking ----------------------------------------------------------------------------------
 
 static void
 print_failure(const char *format, va_list arguments)
@@ -25,7 +25,7 @@ print_failure(const char *format, va_list arguments)
     int length = vasprintf(&text, format, arguments);
     assert(length >= 0);
     char line[LINE_BYTES_MAX];
-    tally_log_escape(line, sizeof line, (tally_bytes_t){text, (size_t) length});
+    tally_log_escape(line, sizeof line, (tally_bytes_t){text, (size_t)length});
     free(text);
     fprintf(stderr, "tally: %s\n", line);
 }
@@ -33,7 +33,7 @@ print_failure(const char *format, va_list arguments)
 int
 tally_call_fail(const tally_call_t *self, int code, const char *format, ...)
 {
-    (void) self;
+    (void)self;
     va_list arguments;
     va_start(arguments, format);
     print_failure(format, arguments);
@@ -87,7 +87,8 @@ hint_of_code(int code)
 {
     switch (code) {
     case TALLY_CODE_UNREACHABLE:
-        return "start one: tally up      or say where it is: --broker ENDPOINT, TALLY_BROKER, --dir DIR";
+        return "start one: tally up      or say where it is: --broker ENDPOINT, TALLY_BROKER, "
+               "--dir DIR";
     case TALLY_CODE_AWAY:
         return "the broker waits for PostgreSQL and goes on by itself: tally status";
     case TALLY_CODE_BUSY:
@@ -132,7 +133,7 @@ tally_call_fail_reply(const tally_call_t *self, const json_t *reply)
             return exit_of_code(code);
         }
     }
-    return TALLY_EXIT_NO;       // a code of a worker's own
+    return TALLY_EXIT_NO;    // a code of a worker's own
 }
 
 void
@@ -160,8 +161,8 @@ tally_call_wants_color(const tally_call_t *self, FILE *file)
 {
     const char *no_color = getenv("NO_COLOR");
     const char *term = getenv("TERM");
-    return !tally_call_has(self, "no-color") && (no_color == NULL || *no_color == '\0') &&
-           (term == NULL || strcmp(term, "dumb") != 0) && isatty(fileno(file)) == 1;
+    return !tally_call_has(self, "no-color") && (no_color == NULL || *no_color == '\0')
+           && (term == NULL || strcmp(term, "dumb") != 0) && isatty(fileno(file)) == 1;
 }
 
 bool
@@ -170,7 +171,7 @@ tally_call_wants_progress(const tally_call_t *self)
     return !tally_call_is_quiet(self) && isatty(STDERR_FILENO) == 1;
 }
 
-//  ---- the broker ---------------------------------------------------------------------------------
+//  ---- the broker --------------------------------------------------------------------------------
 
 //  The front of the instance in its directory, or NULL after saying what is wrong.
 static char *
@@ -230,7 +231,8 @@ tally_call_client(tally_call_t *self, int *code)
     }
     tally_client_t *client = tally_client_new(endpoint);
     if (client == NULL) {
-        *code = tally_call_fail(self, TALLY_EXIT_TRY_AGAIN, "could not connect: %s", strerror(errno));
+        *code = tally_call_fail(self, TALLY_EXIT_TRY_AGAIN, "could not connect: %s",
+                                strerror(errno));
         return NULL;
     }
     int rc = tally_client_set_name(client, "tally-command");
@@ -304,8 +306,8 @@ tally_call_ask(tally_call_t *self, const char *queue, const char *tenant, json_t
             fprintf(stderr, "    is there a worker for queue %s? tally worker ls\n", queue);
         }
     } else if (event.outcome == TALLY_OUTCOME_BURIED) {
-        code = tally_call_fail(self, TALLY_EXIT_NO, "buried: %.*s", (int) event.body_bytes,
-                               (const char *) event.body);
+        code = tally_call_fail(self, TALLY_EXIT_NO, "buried: %.*s", (int)event.body_bytes,
+                               (const char *)event.body);
     } else if (event.outcome == TALLY_OUTCOME_DROPPED) {
         code = tally_call_fail(self, TALLY_EXIT_NO, "dropped by an operator");
     } else {

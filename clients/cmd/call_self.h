@@ -10,18 +10,18 @@
 
 struct given {
     const char *name;
-    const char *value;          // "" for one without a value
+    const char *value;    // "" for one without a value
 };
 
 struct tally_call {
-    const tally_command_t *command;     // NULL until the command's words are known
+    const tally_command_t *command;    // NULL until the command's words are known
     struct given given[FLAG_VALUES_MAX];
     size_t given_count;
-    char **arguments;                   // borrowed from argv
+    char **arguments;    // borrowed from argv
     size_t argument_count;
-    int timeout_ms;                     // -1: the default of the kind of wait
-    char *endpoint;                     // owned
-    tally_client_t *client;             // owned
+    int timeout_ms;            // -1: the default of the kind of wait
+    char *endpoint;            // owned
+    tally_client_t *client;    // owned
 };
 
 #endif

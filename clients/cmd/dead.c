@@ -32,12 +32,13 @@ static const tally_flag_t change_flags[] = {
 static void
 print_list(const json_t *list)
 {
-    static const char *const headings[] = {"MESSAGE", "QUEUE", "BURIED AT", ">DELIVERIES",
-                                           ">FAILURES", ">CRASHES", ">BYTES", "REASON"};
+    static const char *const headings[] = {"MESSAGE",   "QUEUE",    "BURIED AT", ">DELIVERIES",
+                                           ">FAILURES", ">CRASHES", ">BYTES",    "REASON"};
     tally_grid_t *grid = tally_grid_new(headings, sizeof headings / sizeof headings[0]);
     size_t index;
     json_t *one;
-    json_array_foreach(list, index, one) {
+    json_array_foreach(list, index, one)
+    {
         tally_grid_add(grid, tally_field_text(one, "id"));
         tally_grid_add(grid, tally_field_text(one, "queue"));
         tally_grid_add(grid, tally_field_text(one, "buried_at"));
@@ -60,9 +61,8 @@ run_ls(tally_call_t *call)
         return TALLY_EXIT_USAGE;
     }
     json_t *reply;
-    json_t *request = json_pack("{s:s, s:s, s:s*, s:I}", "op", "dead.ls", "tenant", tenant,
-                                "queue", tally_call_value(call, "queue"), "limit",
-                                (json_int_t) limit);
+    json_t *request = json_pack("{s:s, s:s, s:s*, s:I}", "op", "dead.ls", "tenant", tenant, "queue",
+                                tally_call_value(call, "queue"), "limit", (json_int_t)limit);
     int code = tally_call_admin(call, request, &reply);
     if (code != 0) {
         return code;
@@ -104,7 +104,8 @@ print_one(const json_t *dead)
     print_field("REASON", tally_field_text(dead, "reason"));
     size_t index;
     json_t *one;
-    json_array_foreach(json_object_get(dead, "history"), index, one) {
+    json_array_foreach(json_object_get(dead, "history"), index, one)
+    {
         const char *text = json_string_value(one);
         print_field(index == 0 ? "\nHISTORY" : "", text != NULL ? text : "?");
     }
@@ -173,12 +174,12 @@ change(tally_call_t *call, const char *op, const char *done)
         }
         int64_t changed = tally_field_number(reply, "count");
         count += changed;
-        more = tally_call_has(call, "all") && changed > 0 &&
-               json_is_true(json_object_get(reply, "more"));
+        more = tally_call_has(call, "all") && changed > 0
+               && json_is_true(json_object_get(reply, "more"));
         json_decref(reply);
     }
     if (tally_call_wants_json(call)) {
-        json_t *object = json_pack("{s:b, s:I}", "ok", 1, "count", (json_int_t) count);
+        json_t *object = json_pack("{s:b, s:I}", "ok", 1, "count", (json_int_t)count);
         tally_call_print_json(object);
         json_decref(object);
     } else {
@@ -197,7 +198,8 @@ static int
 run_drop(tally_call_t *call)
 {
     if (tally_call_has(call, "all") && !tally_call_has(call, "yes")) {
-        return tally_call_fail_usage(call, "dropping all is for good; say --yes (tally dead ls shows them)");
+        return tally_call_fail_usage(
+            call, "dropping all is for good; say --yes (tally dead ls shows them)");
     }
     return change(call, "dead.drop", "dropped");
 }

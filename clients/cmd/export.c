@@ -26,13 +26,13 @@ static const tally_flag_t start_flags[] = {
 
 static const tally_flag_t tenant_flags[] = {TALLY_FLAG_TENANT, TALLY_FLAGS_END};
 
-//  ---- start --------------------------------------------------------------------------------------
+//  ---- start -------------------------------------------------------------------------------------
 
 struct following {
     tally_call_t *call;
     tally_client_t *client;
-    tally_feed_t *feed;             // NULL: progress is not shown
-    char id[24];                    // of the export: that of its message
+    tally_feed_t *feed;    // NULL: progress is not shown
+    char id[24];           // of the export: that of its message
 };
 
 static void
@@ -43,7 +43,7 @@ show_progress(struct following *f, const tally_publication_t *publication)
     if (strcmp(tally_field_text(news, "export"), f->id) == 0) {
         int64_t done = tally_field_number(news, "rows_done");
         int64_t total = tally_field_number(news, "rows_total");
-        double share = total > 0 ? (double) done / (double) total : 0.0;
+        double share = total > 0 ? (double)done / (double)total : 0.0;
         fprintf(stderr, "\r\033[K%s  %3.0f %%  %" PRId64 " of %" PRId64 " rows",
                 tally_field_text(news, "state"), 100.0 * share, done, total);
     }
@@ -65,8 +65,8 @@ wait_for_result(struct following *f, tally_event_t *event)
         }
         int code = tally_client_code(f->client);
         bool is_over = limit_ms >= 0 && tally_clock_now_ms() - began_ms >= limit_ms;
-        bool may_pass = code == TALLY_CODE_TIMEOUT || code == TALLY_CODE_UNREACHABLE ||
-                        code == TALLY_CODE_AWAY || code == TALLY_CODE_BUSY;
+        bool may_pass = code == TALLY_CODE_TIMEOUT || code == TALLY_CODE_UNREACHABLE
+                        || code == TALLY_CODE_AWAY || code == TALLY_CODE_BUSY;
         if (is_over || !may_pass) {
             return tally_call_fail_client(f->call, f->client);
         }
@@ -82,7 +82,7 @@ print_result(const struct following *f, const tally_event_t *event)
 {
     if (event->outcome != TALLY_OUTCOME_DONE) {
         return tally_call_fail(f->call, TALLY_EXIT_NO, "export %s failed: %.*s", f->id,
-                               (int) event->body_bytes, (const char *) event->body);
+                               (int)event->body_bytes, (const char *)event->body);
     }
     json_t *result = tally_json_parse((tally_bytes_t){event->body, event->body_bytes}, NULL);
     int code = TALLY_EXIT_OK;
@@ -143,7 +143,8 @@ start(struct following *f, const char *tenant, const char *text)
                                .flags = waits ? TALLY_MESSAGE_ASK : 0};
     tally_event_t event;
     if (tally_client_send_wait(f->client, QUEUE, tenant, &message, 1,
-                               tally_call_timeout_ms(f->call), &event) == -1) {
+                               tally_call_timeout_ms(f->call), &event)
+        == -1) {
         return tally_call_fail_client(f->call, f->client);
     }
     if (event.ids != NULL) {
@@ -171,13 +172,14 @@ run_start(tally_call_t *call)
     }
     const char *format = tally_call_value(call, "format");
     format = format != NULL ? format : "csv";
-    if (strcmp(format, "table") != 0 && strcmp(format, "csv") != 0 && strcmp(format, "ndjson") != 0) {
+    if (strcmp(format, "table") != 0 && strcmp(format, "csv") != 0
+        && strcmp(format, "ndjson") != 0) {
         return tally_call_fail_usage(call, "--format is table, csv or ndjson, not \"%s\"", format);
     }
     const char *out = tally_call_value(call, "out");
     char *dir = out != NULL ? realpath(out, NULL) : NULL;
     if (out != NULL && dir == NULL) {
-        dir = tally_strdup(out);        // of another machine, perhaps: the worker says
+        dir = tally_strdup(out);    // of another machine, perhaps: the worker says
     }
     json_t *body = json_pack("{s:s, s:s, s:s, s:s*}", "do", "export", "survey",
                              tally_call_argument(call, 0), "format", format, "out", dir);
@@ -198,17 +200,18 @@ run_start(tally_call_t *call)
     return code;
 }
 
-//  ---- ls, cancel ---------------------------------------------------------------------------------
+//  ---- ls, cancel --------------------------------------------------------------------------------
 
 static void
 print_exports(const json_t *exports)
 {
-    static const char *const headings[] = {"EXPORT", "SURVEY", "FORMAT", "STATE", ">ROWS", ">OF",
-                                           "REQUESTED AT", "TARGET"};
+    static const char *const headings[] = {"EXPORT", "SURVEY", "FORMAT",       "STATE",
+                                           ">ROWS",  ">OF",    "REQUESTED AT", "TARGET"};
     tally_grid_t *grid = tally_grid_new(headings, sizeof headings / sizeof headings[0]);
     size_t index;
     json_t *one;
-    json_array_foreach(exports, index, one) {
+    json_array_foreach(exports, index, one)
+    {
         const char *error = tally_field_text(one, "error");
         tally_grid_add(grid, tally_field_text(one, "id"));
         tally_grid_add(grid, tally_field_text(one, "survey"));
@@ -261,7 +264,8 @@ run_cancel(tally_call_t *call)
     }
     json_t *body = json_pack("{s:s, s:s}", "do", "cancel", "export", tally_call_argument(call, 0));
     json_t *reply;
-    int code = tally_call_ask(call, "export-read", tenant, body, 0, tally_call_timeout_ms(call), &reply);
+    int code = tally_call_ask(call, "export-read", tenant, body, 0, tally_call_timeout_ms(call),
+                              &reply);
     if (code != 0) {
         return code;
     }

@@ -39,7 +39,7 @@ print_json(const tally_publication_t *publication)
 {
     tally_bytes_t text = {publication->json, publication->json_bytes};
     json_t *object = json_pack("{s:s, s:I, s:o}", "topic", publication->topic, "lost",
-                               (json_int_t) publication->lost, "body", tally_json_parse(text, NULL));
+                               (json_int_t)publication->lost, "body", tally_json_parse(text, NULL));
     tally_call_print_json(object);
     json_decref(object);
 }
@@ -54,8 +54,8 @@ follow(const tally_call_t *call, tally_feed_t *feed, int64_t until_ms, int64_t c
         }
         tally_publication_t publication;
         errno = 0;
-        if (tally_feed_next(feed, left_ms < INT32_MAX ? (int) left_ms : INT32_MAX, &publication) ==
-            -1) {
+        if (tally_feed_next(feed, left_ms < INT32_MAX ? (int)left_ms : INT32_MAX, &publication)
+            == -1) {
             continue;
         }
         if (tally_call_wants_json(call)) {
@@ -68,7 +68,7 @@ follow(const tally_call_t *call, tally_feed_t *feed, int64_t until_ms, int64_t c
             print_text(&publication);
         }
         if (fflush(stdout) != 0) {
-            return TALLY_EXIT_NO;       // whoever read us has gone
+            return TALLY_EXIT_NO;    // whoever read us has gone
         }
         count--;
     }
@@ -80,8 +80,8 @@ run_feed(tally_call_t *call)
 {
     int64_t for_ms;
     int64_t count;
-    if (tally_call_duration(call, "for", FOR_MS_MAX, FOR_MS_MAX, &for_ms) == -1 ||
-        tally_call_number(call, "count", 1, INT64_MAX, INT64_MAX, &count) == -1) {
+    if (tally_call_duration(call, "for", FOR_MS_MAX, FOR_MS_MAX, &for_ms) == -1
+        || tally_call_number(call, "count", 1, INT64_MAX, INT64_MAX, &count) == -1) {
         return TALLY_EXIT_USAGE;
     }
     int code = 0;
@@ -92,7 +92,8 @@ run_feed(tally_call_t *call)
     const char *endpoint = tally_client_feed_endpoint(client);
     tally_feed_t *feed = *endpoint != '\0' ? tally_feed_new(endpoint) : NULL;
     if (feed == NULL) {
-        return tally_call_fail(call, TALLY_EXIT_UNAVAILABLE, "the broker has no feed (\"%s\")", endpoint);
+        return tally_call_fail(call, TALLY_EXIT_UNAVAILABLE, "the broker has no feed (\"%s\")",
+                               endpoint);
     }
     const char *topic = tally_call_argument_count(call) > 0 ? tally_call_argument(call, 0) : "";
     if (tally_feed_subscribe(feed, topic) == -1) {

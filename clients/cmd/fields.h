@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-//  fields - members of JSON replies, with a harmless value when they are missing or of another type.
+//  fields - members of JSON replies, with a harmless value when they are missing or of another
+//  type.
 //
-//  For showing things to people only; what a decision hangs on is read strictly where it is decided.
+//  For showing things to people only; what a decision hangs on is read strictly where it is
+//  decided.
 
 #ifndef TALLY_CMD_FIELDS_H
 #define TALLY_CMD_FIELDS_H

@@ -77,7 +77,7 @@ tally_file_read(const char *path, size_t bytes_max, size_t *bytes)
     do {
         text = tally_realloc(text, count + CHUNK_BYTES + 1);
         got = read_some(fd, text + count, CHUNK_BYTES);
-        count += got > 0 ? (size_t) got : 0;
+        count += got > 0 ? (size_t)got : 0;
     } while (got > 0 && count <= bytes_max);
     close_file(fd);
     if (count > bytes_max) {
@@ -92,16 +92,16 @@ tally_file_read(const char *path, size_t bytes_max, size_t *bytes)
     return text;
 }
 
-//  ---- lines --------------------------------------------------------------------------------------
+//  ---- lines -------------------------------------------------------------------------------------
 
 struct tally_lines {
     int fd;
-    char *buffer;               // of room bytes; what is unread stands from begin to end
+    char *buffer;    // of room bytes; what is unread stands from begin to end
     size_t begin, end, room;
-    size_t looked;              // bytes from begin that are known to have no line end
+    size_t looked;    // bytes from begin that are known to have no line end
     size_t line_bytes_max;
     bool ended;
-    bool skips;                 // within a line that is too long
+    bool skips;    // within a line that is too long
     uint64_t number;
     uint64_t bytes_read;
     uint64_t bytes_total;
@@ -117,7 +117,7 @@ tally_lines_new(const char *path, size_t line_bytes_max)
     tally_lines_t *self = tally_alloc(sizeof *self);
     struct stat info;
     if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) {
-        self->bytes_total = (uint64_t) info.st_size;
+        self->bytes_total = (uint64_t)info.st_size;
     }
     self->fd = fd;
     self->line_bytes_max = line_bytes_max;
@@ -152,8 +152,8 @@ fill(tally_lines_t *self)
         return -1;
     }
     self->ended = got == 0;
-    self->end += (size_t) got;
-    self->bytes_read += (uint64_t) got;
+    self->end += (size_t)got;
+    self->bytes_read += (uint64_t)got;
     return 0;
 }
 
@@ -182,7 +182,7 @@ tally_lines_next(tally_lines_t *self, tally_bytes_t *line)
         const char *at = self->buffer + self->begin;
         const char *found = memchr(at + self->looked, '\n', unread - self->looked);
         if (found != NULL) {
-            return take_line(self, (size_t) (found - at), 1, line);
+            return take_line(self, (size_t)(found - at), 1, line);
         }
         self->looked = unread;
         if (self->ended) {

@@ -18,9 +18,9 @@ typedef struct tally_lines tally_lines_t;
 
 typedef enum {
     TALLY_LINE_WHOLE,
-    TALLY_LINE_TOO_LONG,        // passed over
+    TALLY_LINE_TOO_LONG,    // passed over
     TALLY_LINE_END,
-    TALLY_LINE_FAILED,          // tally_file_why() says why
+    TALLY_LINE_FAILED,    // tally_file_why() says why
 } tally_line_kind_t;
 
 //  NULL when it cannot be opened.

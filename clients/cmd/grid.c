@@ -15,7 +15,7 @@
 struct tally_grid {
     const char *const *headings;
     size_t columns;
-    char **cells;               // owned, row by row
+    char **cells;    // owned, row by row
     size_t count;
     size_t room;
 };
@@ -99,7 +99,7 @@ tally_grid_width(const char *text)
 {
     size_t width = 0;
     for (; *text != '\0'; text++) {
-        width += ((unsigned char) *text & 0xc0) != 0x80 ? 1 : 0;
+        width += ((unsigned char)*text & 0xc0) != 0x80 ? 1 : 0;
     }
     return width;
 }
@@ -121,8 +121,8 @@ print_cell(const tally_grid_t *self, FILE *out, size_t column, const char *text,
 {
     size_t pad = width - tally_grid_width(text);
     bool is_last = column + 1 == self->columns;
-    fprintf(out, "%*s%s%*s", is_right(self, column) ? (int) pad : 0, "", text,
-            is_last || is_right(self, column) ? 0 : (int) pad, "");
+    fprintf(out, "%*s%s%*s", is_right(self, column) ? (int)pad : 0, "", text,
+            is_last || is_right(self, column) ? 0 : (int)pad, "");
     fprintf(out, "%*s", is_last ? 0 : GAP, "");
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //  grid - a table for a terminal: aligned columns, a heading, escaped cells.
 //
-//  Cells are texts and may come from outside.  A column whose heading begins with '>' stands to the right.
+//  Cells are texts and may come from outside.  A column whose heading begins with '>' stands to the
+//  right.
 
 #ifndef TALLY_CMD_GRID_H
 #define TALLY_CMD_GRID_H

@@ -14,8 +14,8 @@ static void
 print_line(FILE *out, const tally_command_t *command)
 {
     char usage[80];
-    snprintf(usage, sizeof usage, "%s%s%s", command->name,
-             command->arguments[0] != '\0' ? " " : "", command->arguments);
+    snprintf(usage, sizeof usage, "%s%s%s", command->name, command->arguments[0] != '\0' ? " " : "",
+             command->arguments);
     fprintf(out, "  %-30s %s\n", usage, command->summary);
 }
 
@@ -32,11 +32,12 @@ tally_help_overview(FILE *out, const tally_command_t *const *commands)
         }
         print_line(out, commands[i]);
     }
-    fprintf(out, "\nflags of all commands: --broker ENDPOINT --dir DIR --json --timeout TIME --quiet "
-                 "--no-color --help --version\n"
-                 "exit codes: 0 done, 1 refused, 64 usage, 65 bad data, 69 no broker, 70 bug, "
-                 "73 cannot create,\n"
-                 "            75 try again, 77 denied, 78 configuration\n");
+    fprintf(out,
+            "\nflags of all commands: --broker ENDPOINT --dir DIR --json --timeout TIME --quiet "
+            "--no-color --help --version\n"
+            "exit codes: 0 done, 1 refused, 64 usage, 65 bad data, 69 no broker, 70 bug, "
+            "73 cannot create,\n"
+            "            75 try again, 77 denied, 78 configuration\n");
 }
 
 void

@@ -11,7 +11,7 @@
 
 #define PARTS TALLY_HISTOGRAM_PARTS
 #define PART_BITS 6
-#define POWERS (40 - PART_BITS)         // above the first PARTS values, which have a bucket each
+#define POWERS (40 - PART_BITS)    // above the first PARTS values, which have a bucket each
 #define BUCKETS (PARTS + POWERS * PARTS)
 
 _Static_assert(PARTS == 1 << PART_BITS, "buckets are found by shifting");
@@ -40,10 +40,10 @@ static unsigned
 bucket_of(uint64_t value)
 {
     if (value < PARTS) {
-        return (unsigned) value;
+        return (unsigned)value;
     }
-    unsigned power = 63 - (unsigned) __builtin_clzll(value) - PART_BITS;
-    return PARTS + power * PARTS + (unsigned) (value >> power) - PARTS;
+    unsigned power = 63 - (unsigned)__builtin_clzll(value) - PART_BITS;
+    return PARTS + power * PARTS + (unsigned)(value >> power) - PARTS;
 }
 
 //  The largest value of a bucket.
@@ -54,7 +54,7 @@ top_of(unsigned bucket)
         return bucket;
     }
     unsigned power = bucket / PARTS - 1;
-    return ((uint64_t) (PARTS + bucket % PARTS + 1) << power) - 1;
+    return ((uint64_t)(PARTS + bucket % PARTS + 1) << power) - 1;
 }
 
 void
@@ -98,7 +98,7 @@ tally_histogram_quantile(const tally_histogram_t *self, double share)
     if (self->count == 0) {
         return 0;
     }
-    uint64_t wanted = (uint64_t) ceil(share * (double) self->count);
+    uint64_t wanted = (uint64_t)ceil(share * (double)self->count);
     wanted = wanted > 0 ? wanted : 1;
     uint64_t seen = 0;
     for (unsigned i = 0; i < BUCKETS; i++) {

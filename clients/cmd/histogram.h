@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //  histogram - counts of values, from which quantiles are read with a bounded relative error.
 //
-//  Log-linear: each power of two is cut into TALLY_HISTOGRAM_PARTS equal buckets, so a quantile is never more than
-//  1 / TALLY_HISTOGRAM_PARTS above the value that stands there, and values below that are exact.  Adding is a few
-//  instructions and no allocation.  Histograms can be merged.  One thread each.
+//  Log-linear: each power of two is cut into TALLY_HISTOGRAM_PARTS equal buckets, so a quantile is
+//  never more than 1 / TALLY_HISTOGRAM_PARTS above the value that stands there, and values below
+//  that are exact.  Adding is a few instructions and no allocation.  Histograms can be merged.  One
+//  thread each.
 
 #ifndef TALLY_CMD_HISTOGRAM_H
 #define TALLY_CMD_HISTOGRAM_H
@@ -11,7 +12,7 @@
 #include <stdint.h>
 
 #define TALLY_HISTOGRAM_PARTS 64
-#define TALLY_HISTOGRAM_VALUE_MAX (((uint64_t) 1 << 40) - 1)    // larger ones count as this
+#define TALLY_HISTOGRAM_VALUE_MAX (((uint64_t)1 << 40) - 1)    // larger ones count as this
 
 typedef struct tally_histogram tally_histogram_t;
 

@@ -118,8 +118,8 @@ fail_command(const tally_call_t *call, int argc, char **argv)
         near = tally_nearest(tally_bytes_of(argv[0]), names, count);
     }
     return tally_call_fail_usage(call, "there is no command \"%s\"%s%s%s", argv[0],
-                                 near != NULL ? "; did you mean \"" : "",
-                                 near != NULL ? near : "", near != NULL ? "\"?" : "");
+                                 near != NULL ? "; did you mean \"" : "", near != NULL ? near : "",
+                                 near != NULL ? "\"?" : "");
 }
 
 static int
@@ -177,7 +177,7 @@ run(tally_call_t *call, int argc, char **argv)
 int
 main(int argc, char **argv)
 {
-    signal(SIGPIPE, SIG_IGN);       // a closed pipe is a failed write, seen at the end
+    signal(SIGPIPE, SIG_IGN);    // a closed pipe is a failed write, seen at the end
     tally_call_t *call = tally_call_new();
     int code = run(call, argc, argv);
     tally_call_destroy(&call);

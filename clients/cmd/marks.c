@@ -11,13 +11,13 @@
 
 #define WORD_BITS 64
 #define CHUNK_WORDS 16384
-#define CHUNK_BITS ((uint64_t) CHUNK_WORDS * WORD_BITS)
+#define CHUNK_BITS ((uint64_t)CHUNK_WORDS * WORD_BITS)
 #define CHUNKS (TALLY_MARKS_MAX / CHUNK_BITS)
 
 typedef _Atomic uint64_t word_t;
 
 struct tally_marks {
-    word_t *_Atomic chunks[CHUNKS];     // owned; NULL until one of it is marked
+    word_t *_Atomic chunks[CHUNKS];    // owned; NULL until one of it is marked
 };
 
 tally_marks_t *
@@ -62,7 +62,7 @@ tally_marks_add(tally_marks_t *self, uint64_t number)
 {
     assert(number < TALLY_MARKS_MAX);
     word_t *chunk = require_chunk(self, number / CHUNK_BITS);
-    uint64_t bit = (uint64_t) 1 << (number % WORD_BITS);
+    uint64_t bit = (uint64_t)1 << (number % WORD_BITS);
     word_t *word = &chunk[number % CHUNK_BITS / WORD_BITS];
     return (atomic_fetch_or_explicit(word, bit, memory_order_relaxed) & bit) == 0;
 }
@@ -76,7 +76,7 @@ tally_marks_missing(const tally_marks_t *self, const tally_marks_t *others)
         const word_t *theirs = atomic_load(&others->chunks[i]);
         for (size_t k = 0; mine != NULL && k < CHUNK_WORDS; k++) {
             uint64_t there = theirs != NULL ? atomic_load(&theirs[k]) : 0;
-            missing += (uint64_t) __builtin_popcountll(atomic_load(&mine[k]) & ~there);
+            missing += (uint64_t)__builtin_popcountll(atomic_load(&mine[k]) & ~there);
         }
     }
     return missing;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 //  marks - a set of numbers from 0 on, marked by several threads at once, in a bit each.
 //
-//  Memory grows with the highest number.  Marking never loses one and says who was first; reading while others mark
-//  sees some of them.
+//  Memory grows with the highest number.  Marking never loses one and says who was first; reading
+//  while others mark sees some of them.
 
 #ifndef TALLY_CMD_MARKS_H
 #define TALLY_CMD_MARKS_H
 
 #include "lib/bytes.h"
 
-#define TALLY_MARKS_MAX ((uint64_t) 1 << 32)
+#define TALLY_MARKS_MAX ((uint64_t)1 << 32)
 
 typedef struct tally_marks tally_marks_t;
 

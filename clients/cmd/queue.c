@@ -19,18 +19,12 @@ static const struct {
     const char *field;
     policy_kind_t kind;
 } policies[] = {
-    {"visibility", "visibility_ms", POLICY_TIME},
-    {"failures-max", "failures_max", POLICY_COUNT},
-    {"crashes-max", "crashes_max", POLICY_COUNT},
-    {"retry", "retry_ms", POLICY_TIME},
-    {"retry-max", "retry_ms_max", POLICY_TIME},
-    {"batch-max", "batch_max", POLICY_COUNT},
-    {"window", "window_ms", POLICY_TIME},
-    {"window-count", "window_count", POLICY_COUNT},
-    {"exclusive", "exclusive", POLICY_SWITCH},
-    {"keep-blobs", "keep_blobs", POLICY_SWITCH},
-    {"result-kept", "result_kept_ms", POLICY_TIME},
-    {"dedupe-kept", "dedupe_kept_ms", POLICY_TIME},
+    {"visibility", "visibility_ms", POLICY_TIME},   {"failures-max", "failures_max", POLICY_COUNT},
+    {"crashes-max", "crashes_max", POLICY_COUNT},   {"retry", "retry_ms", POLICY_TIME},
+    {"retry-max", "retry_ms_max", POLICY_TIME},     {"batch-max", "batch_max", POLICY_COUNT},
+    {"window", "window_ms", POLICY_TIME},           {"window-count", "window_count", POLICY_COUNT},
+    {"exclusive", "exclusive", POLICY_SWITCH},      {"keep-blobs", "keep_blobs", POLICY_SWITCH},
+    {"result-kept", "result_kept_ms", POLICY_TIME}, {"dedupe-kept", "dedupe_kept_ms", POLICY_TIME},
 };
 
 static const tally_flag_t put_flags[] = {
@@ -52,19 +46,21 @@ static const tally_flag_t put_flags[] = {
 static void
 print_queues(const json_t *queues)
 {
-    static const char *const headings[] = {
-        "QUEUE", ">READY", ">LEASED", ">HELD", ">DELAYED", ">DEAD", ">OLDEST",
-        ">VISIBILITY", ">FAILURES", ">BATCH", ">WINDOW", "POLICY"};
+    static const char *const headings[] = {"QUEUE",     ">READY", ">LEASED", ">HELD",
+                                           ">DELAYED",  ">DEAD",  ">OLDEST", ">VISIBILITY",
+                                           ">FAILURES", ">BATCH", ">WINDOW", "POLICY"};
     tally_grid_t *grid = tally_grid_new(headings, sizeof headings / sizeof headings[0]);
     size_t index;
     json_t *one;
-    json_array_foreach(queues, index, one) {
+    json_array_foreach(queues, index, one)
+    {
         bool is_exclusive = json_is_true(json_object_get(one, "exclusive"));
         bool keeps = json_is_true(json_object_get(one, "keep_blobs"));
         int64_t oldest_ms = tally_field_number(one, "oldest_ms");
         int64_t window_ms = tally_field_number(one, "window_ms");
         tally_grid_add(grid, tally_field_text(one, "name"));
-        tally_grid_add_number(grid, tally_field_number(one, "ready") + tally_field_number(one, "waiting"));
+        tally_grid_add_number(grid, tally_field_number(one, "ready")
+                                        + tally_field_number(one, "waiting"));
         tally_grid_add_number(grid, tally_field_number(one, "leased"));
         tally_grid_add_number(grid, tally_field_number(one, "held"));
         tally_grid_add_number(grid, tally_field_number(one, "delayed"));
@@ -147,7 +143,8 @@ run_put(tally_call_t *call)
         }
     }
     json_t *reply;
-    int code = tally_call_admin(call, json_pack("{s:s, s:o}", "op", "queue.put", "queue", queue), &reply);
+    int code = tally_call_admin(call, json_pack("{s:s, s:o}", "op", "queue.put", "queue", queue),
+                                &reply);
     if (code != 0) {
         return code;
     }

@@ -32,8 +32,8 @@ read_options(const tally_call_t *call, tally_message_t *message)
 {
     int64_t priority;
     int64_t delay_ms;
-    if (tally_call_number(call, "priority", 0, TALLY_PRIORITY_LEVELS - 1, 0, &priority) == -1 ||
-        tally_call_duration(call, "due", TALLY_DELAY_MS_MAX, 0, &delay_ms) == -1) {
+    if (tally_call_number(call, "priority", 0, TALLY_PRIORITY_LEVELS - 1, 0, &priority) == -1
+        || tally_call_duration(call, "due", TALLY_DELAY_MS_MAX, 0, &delay_ms) == -1) {
         return -1;
     }
     const char *key = tally_call_value(call, "key");
@@ -43,8 +43,8 @@ read_options(const tally_call_t *call, tally_message_t *message)
         .key_bytes = key != NULL ? strlen(key) : 0,
         .dedupe = dedupe,
         .dedupe_bytes = dedupe != NULL ? strlen(dedupe) : 0,
-        .delay_ms = (uint64_t) delay_ms,
-        .priority = (unsigned) priority,
+        .delay_ms = (uint64_t)delay_ms,
+        .priority = (unsigned)priority,
     };
     message->flags |= tally_call_has(call, "priority") ? TALLY_MESSAGE_PRIORITY : 0;
     message->flags |= tally_call_has(call, "ask") ? TALLY_MESSAGE_ASK : 0;
@@ -69,7 +69,7 @@ read_stdin(size_t *bytes)
         if (got <= 0) {
             break;
         }
-        *bytes += (size_t) got;
+        *bytes += (size_t)got;
     }
     return text;
 }
@@ -88,7 +88,7 @@ print_result(const tally_call_t *call, const tally_event_t *event)
     if (!tally_call_wants_json(call)) {
         if (event->outcome != TALLY_OUTCOME_DONE) {
             tally_call_fail(call, 0, "%s: %.*s", outcome_name(event->outcome),
-                            (int) event->body_bytes, (const char *) event->body);
+                            (int)event->body_bytes, (const char *)event->body);
             return;
         }
         fwrite(event->body, 1, event->body_bytes, stdout);
@@ -155,9 +155,10 @@ send_all(tally_call_t *call, tally_client_t *client, tally_message_t *messages, 
     uint64_t sequence;
     tally_event_t event;
     int timeout_ms = tally_call_timeout_ms(call);
-    if (tally_client_send(client, tally_call_argument(call, 0), tenant, messages, count,
-                          timeout_ms, &sequence) == -1 ||
-        tally_client_wait(client, sequence, timeout_ms, &event) == -1) {
+    if (tally_client_send(client, tally_call_argument(call, 0), tenant, messages, count, timeout_ms,
+                          &sequence)
+            == -1
+        || tally_client_wait(client, sequence, timeout_ms, &event) == -1) {
         return tally_call_fail_client(call, client);
     }
     bool asks = (messages[0].flags & TALLY_MESSAGE_ASK) != 0;
@@ -213,7 +214,8 @@ const tally_command_t tally_verb_send = {
     .arguments_min = 2,
     .arguments_max = 1 + TALLY_BATCH_MESSAGES_MAX,
     .run = run_send,
-    .examples = "  tally send mail -t acme '{\"to\": \"a@example.org\"}'\n"
-                "  tally send mail -t acme --due 5m --dedupe order-17 - < body.json\n"
-                "  tally send statistics-read -t acme --ask '{\"do\": \"show\", \"survey\": \"lunch\"}'\n",
+    .examples =
+        "  tally send mail -t acme '{\"to\": \"a@example.org\"}'\n"
+        "  tally send mail -t acme --due 5m --dedupe order-17 - < body.json\n"
+        "  tally send statistics-read -t acme --ask '{\"do\": \"show\", \"survey\": \"lunch\"}'\n",
 };

@@ -44,7 +44,8 @@ print_counts(const tally_call_t *call, const json_t *reply)
     tally_grid_t *grid = tally_grid_new(headings, 2);
     const char *name;
     json_t *count;
-    json_object_foreach(surveys, name, count) {
+    json_object_foreach(surveys, name, count)
+    {
         tally_grid_add(grid, name);
         tally_grid_add_number(grid, json_integer_value(count));
     }
@@ -56,16 +57,18 @@ print_counts(const tally_call_t *call, const json_t *reply)
     tally_grid_destroy(&grid);
 }
 
-//  ---- the trace of a recomputation ---------------------------------------------------------------
+//  ---- the trace of a recomputation --------------------------------------------------------------
 
 static void
 print_phase(const json_t *phase)
 {
-    static const char *const headings[] = {"AGGREGATION", "SURVEY", ">RESPONSES", "HISTOGRAM", ">MEAN"};
+    static const char *const headings[] = {"AGGREGATION", "SURVEY", ">RESPONSES", "HISTOGRAM",
+                                           ">MEAN"};
     tally_grid_t *grid = tally_grid_new(headings, sizeof headings / sizeof headings[0]);
     size_t index;
     json_t *row;
-    json_array_foreach(json_object_get(phase, "rows"), index, row) {
+    json_array_foreach(json_object_get(phase, "rows"), index, row)
+    {
         const json_t *mean = json_object_get(row, "mean");
         char text[32] = "-";
         if (json_is_number(mean)) {
@@ -88,12 +91,13 @@ print_trace(const json_t *reply)
 {
     size_t index;
     json_t *phase;
-    json_array_foreach(json_object_get(reply, "trace"), index, phase) {
+    json_array_foreach(json_object_get(reply, "trace"), index, phase)
+    {
         print_phase(phase);
     }
 }
 
-//  ---- requests to the term's holder --------------------------------------------------------------
+//  ---- requests to the term's holder -------------------------------------------------------------
 
 //  Sends without waiting for the work: confirmed is all that is promised.
 static int
@@ -104,9 +108,12 @@ send_only(tally_call_t *call, const char *tenant, json_t *body)
     json_decref(body);
     tally_client_t *client = tally_call_client(call, &code);
     if (client != NULL) {
-        tally_message_t message = {.body = text, .body_bytes = strlen(text), .flags = TALLY_MESSAGE_RELEASES};
+        tally_message_t message = {.body = text,
+                                   .body_bytes = strlen(text),
+                                   .flags = TALLY_MESSAGE_RELEASES};
         if (tally_client_send_wait(client, "statistics", tenant, &message, 1,
-                                   tally_call_timeout_ms(call), NULL) == -1) {
+                                   tally_call_timeout_ms(call), NULL)
+            == -1) {
             code = tally_call_fail_client(call, client);
         } else {
             tally_call_say(call, "asked for; --wait waits until it is done");
@@ -153,17 +160,17 @@ run_recompute(tally_call_t *call)
 {
     int64_t block;
     const char *tenant = tally_call_tenant(call);
-    if (tenant == NULL ||
-        tally_call_number(call, "block", 1, BLOCK_MAX, BLOCK_DEFAULT, &block) == -1) {
+    if (tenant == NULL
+        || tally_call_number(call, "block", 1, BLOCK_MAX, BLOCK_DEFAULT, &block) == -1) {
         return TALLY_EXIT_USAGE;
     }
     json_t *body = json_pack("{s:s, s:s*, s:I, s:b}", "do", "recompute", "survey",
-                             tally_call_value(call, "survey"), "block", (json_int_t) block,
-                             "trace", tally_call_has(call, "trace"));
+                             tally_call_value(call, "survey"), "block", (json_int_t)block, "trace",
+                             tally_call_has(call, "trace"));
     return run_request(call, tenant, body);
 }
 
-//  ---- reading ------------------------------------------------------------------------------------
+//  ---- reading -----------------------------------------------------------------------------------
 
 //  The survey's definition, or NULL: then the numbers stand alone.
 static json_t *
@@ -192,8 +199,8 @@ run_show(tally_call_t *call)
     }
     json_t *reply;
     json_t *body = json_pack("{s:s, s:s}", "do", "show", "survey", survey);
-    int code = tally_call_ask(call, "statistics-read", tenant, body, 0,
-                              tally_call_timeout_ms(call), &reply);
+    int code = tally_call_ask(call, "statistics-read", tenant, body, 0, tally_call_timeout_ms(call),
+                              &reply);
     if (code != 0) {
         return code;
     }

@@ -19,8 +19,8 @@ print_broker(const json_t *status)
     tally_grid_format_time(uptime, sizeof uptime, tally_field_number(broker, "uptime_ms"));
     printf("broker    %s, epoch %" PRId64 ", up %s, tick %" PRId64
            ", commit mean %.1f ms, most %.1f ms\n",
-           tally_field_text(broker, "state"), tally_field_number(broker, "epoch"), uptime, tally_field_number(broker, "tick"),
-           tally_field_real(ticks, "commit_ms_mean"),
+           tally_field_text(broker, "state"), tally_field_number(broker, "epoch"), uptime,
+           tally_field_number(broker, "tick"), tally_field_real(ticks, "commit_ms_mean"),
            tally_field_real(ticks, "commit_ms_max"));
     printf("front     %s\nfeed      %s\n\n", tally_field_text(endpoints, "front"),
            tally_field_text(endpoints, "feed"));
@@ -29,15 +29,17 @@ print_broker(const json_t *status)
 static void
 print_streams(const char *what, const json_t *list)
 {
-    const char *const headings[] = {what, ">READY", ">LEASED", ">HELD", ">DELAYED", ">DEAD",
-                                    ">OLDEST", ">SENT", ">SETTLED", ">REFUSED"};
+    const char *const headings[] = {what,    ">READY",  ">LEASED", ">HELD",    ">DELAYED",
+                                    ">DEAD", ">OLDEST", ">SENT",   ">SETTLED", ">REFUSED"};
     const size_t columns = sizeof headings / sizeof headings[0];
     tally_grid_t *grid = tally_grid_new(headings, columns);
     size_t index;
     json_t *one;
-    json_array_foreach(list, index, one) {
+    json_array_foreach(list, index, one)
+    {
         tally_grid_add(grid, tally_field_text(one, "name"));
-        tally_grid_add_number(grid, tally_field_number(one, "ready") + tally_field_number(one, "waiting"));
+        tally_grid_add_number(grid, tally_field_number(one, "ready")
+                                        + tally_field_number(one, "waiting"));
         tally_grid_add_number(grid, tally_field_number(one, "leased"));
         tally_grid_add_number(grid, tally_field_number(one, "held"));
         tally_grid_add_number(grid, tally_field_number(one, "delayed"));

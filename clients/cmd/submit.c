@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //  submit - sends responses, a line each, to the responses queue.
 //
-//  Lines are checked for what makes them a response at all; whether one fits its survey is the responses worker's to
-//  say.  Sends are under way side by side; each is repeated until it is confirmed, so a broker that restarts
-//  meanwhile costs time and nothing else.
+//  Lines are checked for what makes them a response at all; whether one fits its survey is the
+//  responses worker's to say.  Sends are under way side by side; each is repeated until it is
+//  confirmed, so a broker that restarts meanwhile costs time and nothing else.
 
 #include "clients/cmd/call.h"
 #include "clients/cmd/file.h"
@@ -23,7 +23,7 @@
 #define BATCH_BYTES (512 * 1024)
 #define SENDS_UNDER_WAY 64
 #define PROGRESS_MS 100
-#define PATIENCE_MS 5000            // without a confirm; then the reason for waiting is told
+#define PATIENCE_MS 5000    // without a confirm; then the reason for waiting is told
 
 static const tally_flag_t flags[] = {TALLY_FLAG_TENANT, TALLY_FLAGS_END};
 
@@ -33,11 +33,11 @@ struct submission {
     const char *tenant;
     const char *path;
     tally_lines_t *lines;
-    char *text;                     // bodies of the batch, one behind the other
+    char *text;    // bodies of the batch, one behind the other
     size_t text_bytes;
     size_t ends[BATCH_MESSAGES];    // where each body ends in text
     size_t count;
-    size_t under_way;               // sends without their event
+    size_t under_way;    // sends without their event
     uint64_t confirmed, refused;
     int64_t began_ms, shown_ms, heard_ms, told_ms;
 };
@@ -46,7 +46,8 @@ static void
 refuse_line(struct submission *s, const char *reason)
 {
     s->refused++;
-    tally_call_fail(s->call, 0, "%s:%" PRIu64 ": %s", s->path, tally_lines_number(s->lines), reason);
+    tally_call_fail(s->call, 0, "%s:%" PRIu64 ": %s", s->path, tally_lines_number(s->lines),
+                    reason);
 }
 
 //  Says that it is not a response, and returns false.
@@ -72,7 +73,7 @@ check_line(struct submission *s, tally_bytes_t line)
     return reason == NULL;
 }
 
-//  ---- what is under way --------------------------------------------------------------------------
+//  ---- what is under way -------------------------------------------------------------------------
 
 static void
 clear_progress(const struct submission *s)
@@ -94,11 +95,11 @@ show_progress(struct submission *s)
     char share[16] = "";
     if (total > 0) {
         snprintf(share, sizeof share, "%3.0f %%  ",
-                 100.0 * (double) tally_lines_bytes_read(s->lines) / (double) total);
+                 100.0 * (double)tally_lines_bytes_read(s->lines) / (double)total);
     }
-    double seconds = (double) (now_ms - s->began_ms) / 1000.0;
+    double seconds = (double)(now_ms - s->began_ms) / 1000.0;
     fprintf(stderr, "\r\033[K%s%" PRIu64 " confirmed  %" PRIu64 " refused  %.0f/s%s", share,
-            s->confirmed, s->refused, seconds > 0 ? (double) s->confirmed / seconds : 0.0,
+            s->confirmed, s->refused, seconds > 0 ? (double)s->confirmed / seconds : 0.0,
             now_ms - s->heard_ms > PATIENCE_MS ? "  waiting for the broker" : "");
 }
 
@@ -107,8 +108,8 @@ static void
 tell_waiting(struct submission *s)
 {
     int64_t now_ms = tally_clock_now_ms();
-    if (tally_call_is_quiet(s->call) || tally_call_wants_progress(s->call) ||
-        now_ms - s->heard_ms < PATIENCE_MS || now_ms - s->told_ms < 2 * PATIENCE_MS) {
+    if (tally_call_is_quiet(s->call) || tally_call_wants_progress(s->call)
+        || now_ms - s->heard_ms < PATIENCE_MS || now_ms - s->told_ms < 2 * PATIENCE_MS) {
         return;
     }
     s->told_ms = now_ms;
@@ -121,8 +122,8 @@ go_on_waiting(struct submission *s)
 {
     int code = tally_client_code(s->client);
     int limit_ms = tally_call_work_timeout_ms(s->call);
-    bool may_pass = code == TALLY_CODE_TIMEOUT || code == TALLY_CODE_UNREACHABLE ||
-                    code == TALLY_CODE_BUSY || code == TALLY_CODE_AWAY;
+    bool may_pass = code == TALLY_CODE_TIMEOUT || code == TALLY_CODE_UNREACHABLE
+                    || code == TALLY_CODE_BUSY || code == TALLY_CODE_AWAY;
     if (!may_pass || (limit_ms >= 0 && tally_clock_now_ms() - s->heard_ms > limit_ms)) {
         clear_progress(s);
         return tally_call_fail_client(s->call, s->client);
@@ -169,8 +170,9 @@ send_batch(struct submission *s)
                                         .body_bytes = s->ends[i] - begin,
                                         .flags = TALLY_MESSAGE_BLOB};
     }
-    while (code == 0 && tally_client_send(s->client, QUEUE, s->tenant, messages, s->count,
-                                          PROGRESS_MS, NULL) == -1) {
+    while (code == 0
+           && tally_client_send(s->client, QUEUE, s->tenant, messages, s->count, PROGRESS_MS, NULL)
+                  == -1) {
         code = go_on_waiting(s);
     }
     s->under_way += code == 0 ? 1 : 0;
@@ -179,7 +181,7 @@ send_batch(struct submission *s)
     return code;
 }
 
-//  ---- the file -----------------------------------------------------------------------------------
+//  ---- the file ----------------------------------------------------------------------------------
 
 static int
 add_line(struct submission *s, tally_bytes_t line)
@@ -229,12 +231,12 @@ static int
 finish(struct submission *s, int code)
 {
     clear_progress(s);
-    double seconds = (double) (tally_clock_now_ms() - s->began_ms) / 1000.0;
-    double rate = seconds > 0 ? (double) s->confirmed / seconds : 0.0;
+    double seconds = (double)(tally_clock_now_ms() - s->began_ms) / 1000.0;
+    double rate = seconds > 0 ? (double)s->confirmed / seconds : 0.0;
     if (tally_call_wants_json(s->call)) {
         json_t *object = json_pack("{s:b, s:I, s:I, s:f, s:f}", "ok", code == 0 && s->refused == 0,
-                                   "confirmed", (json_int_t) s->confirmed, "refused",
-                                   (json_int_t) s->refused, "seconds", seconds, "per_s", rate);
+                                   "confirmed", (json_int_t)s->confirmed, "refused",
+                                   (json_int_t)s->refused, "seconds", seconds, "per_s", rate);
         tally_call_print_json(object);
         json_decref(object);
     } else {

@@ -28,16 +28,18 @@ static const tally_flag_t put_flags[] = {
 static void
 print_tenants(const json_t *tenants)
 {
-    static const char *const headings[] = {"TENANT", ">WEIGHT", ">READY", ">LEASED", ">HELD",
-                                           ">DELAYED", ">BYTES", ">MESSAGES MAX", ">BYTES MAX",
-                                           ">LEASED MAX"};
+    static const char *const headings[] = {"TENANT",     ">WEIGHT",    ">READY", ">LEASED",
+                                           ">HELD",      ">DELAYED",   ">BYTES", ">MESSAGES MAX",
+                                           ">BYTES MAX", ">LEASED MAX"};
     tally_grid_t *grid = tally_grid_new(headings, sizeof headings / sizeof headings[0]);
     size_t index;
     json_t *one;
-    json_array_foreach(tenants, index, one) {
+    json_array_foreach(tenants, index, one)
+    {
         tally_grid_add(grid, tally_field_text(one, "name"));
         tally_grid_add_number(grid, tally_field_number(one, "weight"));
-        tally_grid_add_number(grid, tally_field_number(one, "ready") + tally_field_number(one, "waiting"));
+        tally_grid_add_number(grid, tally_field_number(one, "ready")
+                                        + tally_field_number(one, "waiting"));
         tally_grid_add_number(grid, tally_field_number(one, "leased"));
         tally_grid_add_number(grid, tally_field_number(one, "held"));
         tally_grid_add_number(grid, tally_field_number(one, "delayed"));
@@ -86,7 +88,8 @@ run_put(tally_call_t *call)
         json_object_set_new(tenant, limits[i].field, json_integer(value));
     }
     json_t *reply;
-    int code = tally_call_admin(call, json_pack("{s:s, s:o}", "op", "tenant.put", "tenant", tenant), &reply);
+    int code = tally_call_admin(call, json_pack("{s:s, s:o}", "op", "tenant.put", "tenant", tenant),
+                                &reply);
     if (code != 0) {
         return code;
     }

@@ -21,7 +21,8 @@ add_queues(tally_grid_t *grid, const json_t *queues)
     FILE *out = open_memstream(&text, &bytes);
     size_t index;
     json_t *one;
-    json_array_foreach(queues, index, one) {
+    json_array_foreach(queues, index, one)
+    {
         const char *name = json_string_value(one);
         fprintf(out, "%s%s", index > 0 ? " " : "", name != NULL ? name : "?");
     }
@@ -38,10 +39,10 @@ add_terms(tally_grid_t *grid, const json_t *terms)
     FILE *out = open_memstream(&text, &bytes);
     size_t index;
     json_t *one;
-    json_array_foreach(terms, index, one) {
-        fprintf(out, "%s%s/%s:%" PRId64, index > 0 ? " " : "",
-                tally_field_text(one, "queue"), tally_field_text(one, "tenant"),
-                tally_field_number(one, "epoch"));
+    json_array_foreach(terms, index, one)
+    {
+        fprintf(out, "%s%s/%s:%" PRId64, index > 0 ? " " : "", tally_field_text(one, "queue"),
+                tally_field_text(one, "tenant"), tally_field_number(one, "epoch"));
     }
     fclose(out);
     tally_grid_add(grid, bytes > 0 ? text : "-");
@@ -51,12 +52,13 @@ add_terms(tally_grid_t *grid, const json_t *terms)
 void
 tally_worker_print(const json_t *workers)
 {
-    static const char *const headings[] = {"WORKER", ">CREDIT", ">HOLDS", ">BEAT", "STATE",
-                                           "QUEUES", "TERMS (queue/tenant:epoch)"};
+    static const char *const headings[] =
+        {"WORKER", ">CREDIT", ">HOLDS", ">BEAT", "STATE", "QUEUES", "TERMS (queue/tenant:epoch)"};
     tally_grid_t *grid = tally_grid_new(headings, sizeof headings / sizeof headings[0]);
     size_t index;
     json_t *one;
-    json_array_foreach(workers, index, one) {
+    json_array_foreach(workers, index, one)
+    {
         tally_grid_add(grid, tally_field_text(one, "name"));
         tally_grid_add_number(grid, tally_field_number(one, "credit"));
         tally_grid_add_number(grid, tally_field_number(one, "outstanding"));

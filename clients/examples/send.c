@@ -24,9 +24,9 @@ main(int argc, char **argv)
     tally_event_t event;
     int rc = tally_client_send_wait(client, argv[2], argv[3], &message, 1, 5000, &event);
     if (rc == 0 && event.repeated) {
-        printf("confirmed\n");         // the first answer was lost on the way, and the number with it
+        printf("confirmed\n");    // the first answer was lost on the way, and the number with it
     } else if (rc == 0) {
-        printf("confirmed, message %llu\n", (unsigned long long) event.ids[0]);
+        printf("confirmed, message %llu\n", (unsigned long long)event.ids[0]);
     } else {
         fprintf(stderr, "send: %s: %s\n", tally_client_code_name(tally_client_code(client)),
                 tally_client_text(client));

@@ -33,7 +33,7 @@ answer(fake_front_t *self, const tally_wire_t *wire)
 static void
 refuse(fake_front_t *self, tally_wire_t *wire, uint64_t request, int code)
 {
-    tally_error_t error = {.code = (uint16_t) code,
+    tally_error_t error = {.code = (uint16_t)code,
                            .index = TALLY_NO_INDEX,
                            .retry_after_ms = code / 100 == 2 ? 20 : 0,
                            .text = tally_bytes_of("as the test says")};
@@ -76,7 +76,7 @@ give_results(fake_front_t *self, tally_wire_t *wire)
     int asked = atomic_exchange(&self->asked, 0);
     for (int i = 0; i < asked; i++) {
         char text[64];
-        snprintf(text, sizeof text, "result of %llu", (unsigned long long) self->asks[i]);
+        snprintf(text, sizeof text, "result of %llu", (unsigned long long)self->asks[i]);
         tally_result_t result = {.outcome = TALLY_RESULT_DONE, .body = tally_bytes_of(text)};
         tally_result_write(wire, self->asks[i], &result);
         answer(self, wire);
@@ -105,8 +105,8 @@ confirm(fake_front_t *self, tally_wire_t *wire, uint64_t sequence, const tally_s
     if (use(&self->lose_confirms)) {
         return;
     }
-    tally_confirm_write(wire, sequence, repeated ? NULL : ids, send->count,
-                        drop ? send->count : 0, repeated);
+    tally_confirm_write(wire, sequence, repeated ? NULL : ids, send->count, drop ? send->count : 0,
+                        repeated);
     answer(self, wire);
 }
 
@@ -174,8 +174,8 @@ run(void *argument)
         }
         zmq_msg_t frame;
         zmq_msg_init(&frame);
-        if (zmq_msg_recv(&peer, self->socket, 0) != -1 &&
-            zmq_msg_recv(&frame, self->socket, 0) != -1) {
+        if (zmq_msg_recv(&peer, self->socket, 0) != -1
+            && zmq_msg_recv(&frame, self->socket, 0) != -1) {
             take_frame(self, &wire, (tally_bytes_t){zmq_msg_data(&frame), zmq_msg_size(&frame)});
         }
         zmq_msg_close(&frame);

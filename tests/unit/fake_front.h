@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-//  fake_front - a broker's front in a thread: confirms, refuses, forgets and falls silent as a test says.
+//  fake_front - a broker's front in a thread: confirms, refuses, forgets and falls silent as a test
+//  says.
 //
-//  It keeps what it stored over stop and start, as a broker keeps its database, and forgets who said hello, as a broker
-//  does that was started again.
+//  It keeps what it stored over stop and start, as a broker keeps its database, and forgets who
+//  said hello, as a broker does that was started again.
 
 #ifndef TALLY_FAKE_FRONT_H
 #define TALLY_FAKE_FRONT_H
@@ -20,9 +21,9 @@ typedef struct {
     bool runs;
     atomic_bool stop;
     //  What to do; counts go down with each frame they apply to.
-    atomic_int swallow;             // sends that it does not see
-    atomic_int lose_confirms;       // sends that it stores without an answer
-    atomic_int refuse;              // sends answered with refuse_code
+    atomic_int swallow;          // sends that it does not see
+    atomic_int lose_confirms;    // sends that it stores without an answer
+    atomic_int refuse;           // sends answered with refuse_code
     atomic_int refuse_code;
     atomic_int refuse_hellos;       // hellos answered with refuse_code
     atomic_int forget;              // frames answered with STATE, as if it knew no one
@@ -34,15 +35,15 @@ typedef struct {
     //  What happened.
     atomic_int hellos;
     atomic_int sends;
-    atomic_int received;            // entries of order
-    uint64_t order[FAKE_SEQUENCES_MAX];             // sequences as they came
-    uint8_t sender[TALLY_SENDER_BYTES];             // of the last hello
-    atomic_int stored[FAKE_SEQUENCES_MAX];          // times stored, by sequence
-    atomic_int asked;               // results owed
+    atomic_int received;                      // entries of order
+    uint64_t order[FAKE_SEQUENCES_MAX];       // sequences as they came
+    uint8_t sender[TALLY_SENDER_BYTES];       // of the last hello
+    atomic_int stored[FAKE_SEQUENCES_MAX];    // times stored, by sequence
+    atomic_int asked;                         // results owed
     uint64_t asks[FAKE_SEQUENCES_MAX];
     //  Of its thread alone.
     void *context, *socket;
-    void *peer;                     // zmq_msg_t
+    void *peer;    // zmq_msg_t
     bool greeted;
 } fake_front_t;
 

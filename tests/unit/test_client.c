@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-//  client: what libtally promises of a send, against a front that confirms, refuses, loses and forgets.
+//  client: what libtally promises of a send, against a front that confirms, refuses, loses and
+//  forgets.
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +16,7 @@
 #include "lib/clock.h"
 #include "tests/unit/fake_front.h"
 
-#define WAIT_MS 5000            // for what must happen
+#define WAIT_MS 5000    // for what must happen
 #define SILENCE_MS 100
 
 struct fixture {
@@ -73,7 +74,7 @@ take_event(struct fixture *f, tally_event_kind_t kind)
     return event;
 }
 
-//  ---- confirms -----------------------------------------------------------------------------------
+//  ---- confirms ----------------------------------------------------------------------------------
 
 static void
 a_send_is_confirmed_with_the_ids_of_its_messages(void **state)
@@ -144,7 +145,7 @@ flush_waits_until_nothing_is_unconfirmed(void **state)
     take_event(f, TALLY_EVENT_CONFIRMED);
 }
 
-//  ---- refusals -----------------------------------------------------------------------------------
+//  ---- refusals ----------------------------------------------------------------------------------
 
 static void
 a_refused_send_is_an_event_with_its_reason(void **state)
@@ -251,7 +252,7 @@ the_window_is_a_limit_and_events_make_room(void **state)
     assert_int_equal(send_one(f), 5);
 }
 
-//  ---- lost connections ---------------------------------------------------------------------------
+//  ---- lost connections --------------------------------------------------------------------------
 
 static void
 what_is_not_confirmed_is_repeated_in_order_over_a_new_connection(void **state)
@@ -408,7 +409,7 @@ a_forgotten_send_has_no_event(void **state)
     assert_int_equal(tally_client_next(f->client, 50, &event), -1);
 }
 
-//  ---- asks ---------------------------------------------------------------------------------------
+//  ---- asks --------------------------------------------------------------------------------------
 
 static void
 an_ask_waits_for_its_result(void **state)
@@ -438,7 +439,8 @@ an_ask_survives_a_restart_of_the_broker(void **state)
     atomic_store(&f->front.epoch, 2);
     atomic_store(&f->front.hold_results, false);
     fake_front_start(&f->front);
-    //  Nothing is unconfirmed; that the broker went away shows only because the client asks for a sign.
+    //  Nothing is unconfirmed; that the broker went away shows only because the client asks for a
+    //  sign.
     tally_event_t event = take_event(f, TALLY_EVENT_RESULT);
     assert_int_equal(event.sequence, sequence);
     assert_int_equal(atomic_load(&f->front.stored[sequence]), 1);
@@ -493,7 +495,7 @@ an_ask_without_result_ends_at_its_deadline(void **state)
     assert_true(atomic_load(&f->front.hellos) >= 2);
 }
 
-//  ---- admin --------------------------------------------------------------------------------------
+//  ---- admin -------------------------------------------------------------------------------------
 
 static void
 an_admin_request_has_its_reply(void **state)

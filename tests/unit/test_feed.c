@@ -65,7 +65,7 @@ subscribe(struct fixture *f, const char *topic)
     assert_non_null(f->feed);
     assert_int_equal(tally_feed_subscribe(f->feed, topic), 0);
     char frame[64];
-    assert_int_equal(zmq_recv(f->publisher, frame, sizeof frame, 0), 1 + (int) strlen(topic));
+    assert_int_equal(zmq_recv(f->publisher, frame, sizeof frame, 0), 1 + (int)strlen(topic));
 }
 
 static void
@@ -107,7 +107,7 @@ a_gap_in_the_numbers_of_a_topic_is_lost_publications(void **state)
     publish(f, "a", "{\"seq\":6,\"epoch\":1}");
     publish(f, "a", "{\"seq\":10,\"epoch\":1}");
     publish(f, "b", "{\"seq\":11,\"epoch\":1}");
-    expect(f, "a", 0);          // what was before we listened is not lost
+    expect(f, "a", 0);    // what was before we listened is not lost
     expect(f, "b", 0);
     expect(f, "a", 0);
     expect(f, "a", 3);
@@ -159,7 +159,7 @@ nothing_in_time_is_minus_one(void **state)
 static void
 what_is_not_an_endpoint_is_null(void **state)
 {
-    (void) state;
+    (void)state;
     assert_null(tally_feed_new("nowhere"));
 }
 

@@ -139,7 +139,7 @@ a_whole_file_is_read_up_to_its_bound(void **state)
 static void
 what_is_not_there_is_said(void **state)
 {
-    (void) state;
+    (void)state;
     size_t bytes;
     assert_null(tally_file_read("/nonexistent/file", 100, &bytes));
     assert_string_equal(tally_file_why(), "No such file or directory");

@@ -94,8 +94,8 @@ merging_is_as_adding_to_one(void **state)
     tally_histogram_merge(f->one, f->two);
     uint64_t difference = 0;
     for (int share = 0; share <= 100; share++) {
-        difference += tally_histogram_quantile(f->one, share / 100.0) !=
-                      tally_histogram_quantile(all, share / 100.0);
+        difference += tally_histogram_quantile(f->one, share / 100.0)
+                      != tally_histogram_quantile(all, share / 100.0);
     }
     difference += tally_histogram_count(f->one) != tally_histogram_count(all);
     difference += tally_histogram_max(f->one) != tally_histogram_max(all);

@@ -56,7 +56,7 @@ missing_are_those_of_one_that_the_other_has_not(void **state)
         if (i % 3000 != 0) {
             tally_marks_add(f->two, i);
         }
-        tally_marks_add(f->two, i + 1);     // of two alone: not missing
+        tally_marks_add(f->two, i + 1);    // of two alone: not missing
     }
     assert_int_equal(tally_marks_missing(f->one, f->two), 1667);
     assert_int_equal(tally_marks_missing(f->one, f->one), 0);

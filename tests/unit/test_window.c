@@ -74,7 +74,7 @@ static void
 bytes_are_bounded_but_one_always_fits(void **state)
 {
     tally_window_t *window = *state;
-    size_t huge = (size_t) 1 << 40;
+    size_t huge = (size_t)1 << 40;
     assert_false(tally_window_full(window, 4, huge));
     tally_place_t *place = add(window, false);
     assert_true(tally_window_full(window, 4, huge));
