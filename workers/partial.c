@@ -113,7 +113,7 @@ tally_partial_trace(const tally_partial_t *self, int64_t block, json_t *rows)
         snprintf(id, sizeof id, "%lld.%zu", (long long)block, i + 1);
         char *letters = tally_statistics_letters(statistics);
         json_t *row = json_object();
-        json_object_set_new(row, "AggregationID", json_string(id));
+        json_object_set_new(row, "aggregation", json_string(id));
         json_object_set_new(row, "survey", json_string(tally_statistics_survey(statistics)));
         json_object_set_new(row, "responses",
                             json_integer((json_int_t)tally_statistics_responses(statistics)));

@@ -27,7 +27,7 @@ json_t *tally_partial_encode(const tally_partial_t *self);
 //  Borrowed; NULL when no response of that survey was in it.
 tally_statistics_t *tally_partial_find(const tally_partial_t *self, const char *slug);
 
-//  Appends a row per survey to `rows`: {"AggregationID": "block.row", "survey", "responses", "histogram", "mean"}.
+//  Appends a row per survey to `rows`: {"aggregation": "block.row", "survey", "responses", "histogram", "mean"}.
 void tally_partial_trace(const tally_partial_t *self, int64_t block, json_t *rows);
 
 #endif

@@ -4,10 +4,10 @@
 #include "workers/responses_store.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "lib/alloc.h"
+#include "workers/pointer.h"
 #include "workers/survey_store.h"
 
 //  A response that was stored: not one that was there already.
@@ -81,23 +81,6 @@ insert_responses(tally_db_t *db, const tally_storing_t *storing, struct stored *
     tally_params_free(&params);
     free(surveys);
     return effect;
-}
-
-char *
-tally_pointer_print(int32_t survey, const char *slug, const int64_t *numbers, size_t count,
-                    size_t *taken)
-{
-    char *text = tally_alloc(TALLY_POINTER_BYTES_MAX);
-    int length = snprintf(text, TALLY_POINTER_BYTES_MAX,
-                          "{\"survey\":%d,\"slug\":\"%s\",\"responses\":[", survey, slug);
-    size_t i = 0;
-    for (; i < count && length < TALLY_POINTER_BYTES_MAX - 32; i++) {
-        length += snprintf(text + length, (size_t)(TALLY_POINTER_BYTES_MAX - length), "%s%lld",
-                           i == 0 ? "" : ",", (long long)numbers[i]);
-    }
-    snprintf(text + length, (size_t)(TALLY_POINTER_BYTES_MAX - length), "]}");
-    *taken = i;
-    return text;
 }
 
 static const char *

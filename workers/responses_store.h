@@ -6,8 +6,6 @@
 
 #include "workers/catalog.h"
 
-#define TALLY_POINTER_BYTES_MAX (60 * 1024)    // of one pointer message's body
-
 //  The valid responses of one lease, in the order of their messages.
 typedef struct {
     const char *tenant;
@@ -22,10 +20,5 @@ typedef struct {
 //  Stores them, announces the new ones, settles the messages.  CHANGED: a survey is not as it was read.
 tally_effect_t
 tally_responses_store(tally_db_t *db, const tally_storing_t *storing) TALLY_MUST_CHECK;
-
-//  The body of a pointer message over `numbers`, as many of them as fit; *taken says how many.  For
-//  statistics_pointer's reader: {"survey": id, "slug": slug, "responses": [number, ...]}, growing.
-char *tally_pointer_print(int32_t survey, const char *slug, const int64_t *numbers, size_t count,
-                          size_t *taken);
 
 #endif

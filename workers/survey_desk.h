@@ -2,8 +2,8 @@
 //  survey_desk - answers asks about surveys: queue `survey`.
 //
 //      {"do": "put", "definition": {...}}      {"ok": true, "survey": slug, "change": "created", "changed" or "none"}
-//      {"do": "ls", "after": slug}             {"ok": true, "surveys": [{"slug", "title", "questions": N, "put_at"}],
-//                                               "more": false}     by slug; "after" may be missing
+//      {"do": "ls", "after": slug}             {"ok": true, "surveys": [{"survey", "title", "questions": N,
+//                                               "responses": N, "put_at"}], "more": false}     "after" may be missing
 //      {"do": "get", "survey": slug}           {"ok": true, "definition": {...}}
 //
 //  or {"ok": false, "error": {"code", "text"}}, codes as on the wire: JSON, OPTION, UNKNOWN, REFUSED.  A put that is

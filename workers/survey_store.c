@@ -164,8 +164,9 @@ tally_survey_store_list(tally_db_t *db, const char *tenant, const char *after, i
 {
     static const char sql[] =
         "select s.slug, d.json ->> 'title', jsonb_array_length(d.json -> 'questions'),"
-        " to_char(s.put_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
-        " from (select s.slug, s.definition, s.put_at from tally.survey s"
+        " to_char(s.put_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),"
+        " (select count(*) from tally.response r where r.tenant = s.tenant and r.survey = s.id)"
+        " from (select s.* from tally.survey s"
         "  where s.tenant = " TENANT " and s.slug > $2 order by s.slug limit $3) s,"
         " lateral (select tally.json_or_null(s.definition) as json offset 0) d order by s.slug";
     tally_params_t params = {0};
@@ -179,10 +180,11 @@ tally_survey_store_list(tally_db_t *db, const char *tenant, const char *after, i
         tally_bytes_t title = tally_rows_bytes(&rows, row, 1);
         tally_bytes_t put_at = tally_rows_bytes(&rows, row, 3);
         json_t *one = json_object();
-        json_object_set_new(one, "slug", json_stringn(slug.data, slug.size));
+        json_object_set_new(one, "survey", json_stringn(slug.data, slug.size));
         json_object_set_new(one, "title",
                             json_stringn(title.data == NULL ? "" : title.data, title.size));
         json_object_set_new(one, "questions", json_integer(tally_rows_int8(&rows, row, 2)));
+        json_object_set_new(one, "responses", json_integer(tally_rows_int8(&rows, row, 4)));
         json_object_set_new(one, "put_at", json_stringn(put_at.data, put_at.size));
         json_array_append_new(list, one);
     }

@@ -78,7 +78,7 @@ trace(const json_t *const *outputs, size_t count)
             json_int_t n;
             double mean;
             int rc = json_unpack(json_array_get(rows, i), "{s:s, s:s, s:I, s:s, s:F !}",
-                                 "AggregationID", &id, "survey", &survey, "responses", &n,
+                                 "aggregation", &id, "survey", &survey, "responses", &n,
                                  "histogram", &histogram, "mean", &mean);
             assert_int_equal(rc, 0);
             fprintf(out, "%s %s %lld %s %g\n", id, survey, (long long)n, histogram, mean);
@@ -177,11 +177,11 @@ rows_name_labels_that_are_no_letters(void **state)
     assert_int_equal(tally_partial_merge(partial, json, &problem), 0);
     tally_partial_trace(partial, 7, rows);
     char *printed = tally_json_print(rows);
-    assert_string_equal(printed, "[{\"AggregationID\":\"7.1\",\"survey\":\"a\",\"responses\":3,"
+    assert_string_equal(printed, "[{\"aggregation\":\"7.1\",\"survey\":\"a\",\"responses\":3,"
                                  "\"histogram\":\"No:1, Yes:2\",\"mean\":null},"
-                                 "{\"AggregationID\":\"7.2\",\"survey\":\"b\",\"responses\":0,"
+                                 "{\"aggregation\":\"7.2\",\"survey\":\"b\",\"responses\":0,"
                                  "\"histogram\":\"\",\"mean\":null},"
-                                 "{\"AggregationID\":\"7.3\",\"survey\":\"c\",\"responses\":101,"
+                                 "{\"aggregation\":\"7.3\",\"survey\":\"c\",\"responses\":101,"
                                  "\"histogram\":\"A:101\",\"mean\":null}]");
     free(printed);
     json_decref(rows);
