@@ -451,7 +451,7 @@ tally_cluster_create(tally_cluster_t *self)
     if (result == 0) {
         result = run_initdb(self);
     }
-    if (result == 0 && (append_settings(draft) == -1 || rename(draft, self->data) == -1)) {
+    if (result == 0 && (append_settings(draft) == -1 || publish_draft(self, draft) == -1)) {
         fprintf(stderr, "tally: cannot finish %s: %s\n", self->data, strerror(errno));
         result = -1;
     }
