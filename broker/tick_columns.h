@@ -36,4 +36,13 @@ next_one(tally_statement_params_t *params, int64_t value)
 #define BYTEA(array, expression) COLUMN(bytes, TALLY_OID_BYTEA, array, expression)
 #define TEXT(array, expression) COLUMN(bytes, TALLY_OID_TEXT, array, expression)
 
+static inline tally_bytes_t
+uuid(const uint8_t *sender)
+{
+    return (tally_bytes_t){sender, TALLY_SENDER_BYTES};
+}
+
+//  A line of a table of statements, by the names its parts have in their file.
+#define TALLY_STATEMENT(section, read) {#section, section##_sql, section##_wanted, section##_write, read}
+
 #endif

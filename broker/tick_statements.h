@@ -32,8 +32,10 @@ typedef struct {
 } tally_statement_t;
 
 //  In the order in which a tick sends them, behind its guard and before its COMMIT.
-extern const tally_statement_t tally_tick_statements[];
-extern const size_t tally_tick_statement_count;
+extern const tally_statement_t tally_tick_send_statements[];
+extern const size_t tally_tick_send_statement_count;
+extern const tally_statement_t tally_tick_lease_statements[];
+extern const size_t tally_tick_lease_statement_count;
 //  Behind those: what operators change, and housekeeping.
 extern const tally_statement_t tally_tick_admin_statements[];
 extern const size_t tally_tick_admin_statement_count;

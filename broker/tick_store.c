@@ -74,7 +74,8 @@ clear_result(tally_tick_store_t *self)
 tally_tick_store_t *
 tally_tick_store_new(const char *conninfo, bool allow_unsafe)
 {
-    assert(tally_tick_statement_count + tally_tick_admin_statement_count + 4 <= ANSWERS_MAX);
+    assert(tally_tick_send_statement_count + tally_tick_lease_statement_count + tally_tick_admin_statement_count + 4
+           <= ANSWERS_MAX);
     tally_tick_store_t *self = tally_alloc(sizeof *self);
     self->conninfo = tally_strdup(conninfo);
     self->allow_unsafe = allow_unsafe;
@@ -141,19 +142,26 @@ prepare(tally_tick_store_t *self, const char *name, const char *sql)
 }
 
 static bool
+prepare_each(tally_tick_store_t *self, const tally_statement_t *statements, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!prepare(self, statements[i].name, statements[i].sql)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
 prepare_all(tally_tick_store_t *self)
 {
     bool good = succeeds(self, PQexec(self->connection, tally_tick_session_sql))
                 && prepare(self, "begin", "begin isolation level read committed")
                 && prepare(self, "lock", tally_tick_guard_lock_sql)
                 && prepare(self, "epoch", tally_tick_guard_epoch_sql) && prepare(self, "commit", "commit");
-    for (size_t i = 0; i < tally_tick_statement_count && good; i++) {
-        good = prepare(self, tally_tick_statements[i].name, tally_tick_statements[i].sql);
-    }
-    for (size_t i = 0; i < tally_tick_admin_statement_count && good; i++) {
-        good = prepare(self, tally_tick_admin_statements[i].name, tally_tick_admin_statements[i].sql);
-    }
-    return good;
+    return good && prepare_each(self, tally_tick_send_statements, tally_tick_send_statement_count)
+           && prepare_each(self, tally_tick_lease_statements, tally_tick_lease_statement_count)
+           && prepare_each(self, tally_tick_admin_statements, tally_tick_admin_statement_count);
 }
 
 //  A server that loses what it confirmed when the power goes is refused.
@@ -300,7 +308,8 @@ tally_tick_store_start(tally_tick_store_t *self, uint64_t epoch, const tally_pla
     tally_pgarray_one_int8(&self->params.values[1], (int64_t)plan->number);
     self->params.count = 2;
     send(self, "epoch", NULL);
-    send_sections(self, plan, tally_tick_statements, tally_tick_statement_count);
+    send_sections(self, plan, tally_tick_send_statements, tally_tick_send_statement_count);
+    send_sections(self, plan, tally_tick_lease_statements, tally_tick_lease_statement_count);
     send_sections(self, plan, tally_tick_admin_statements, tally_tick_admin_statement_count);
     send(self, "commit", NULL);
     if (PQpipelineSync(self->connection) == 0) {

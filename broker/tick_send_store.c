@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: MIT
+//  tick_send - the statements of a tick that take messages in: tenants, messages, dedupe keys, senders, the inbox.  See
+//  tick_statements.h.
+
+#include "broker/row_decode.h"
+#include "broker/tick_columns.h"
+
+//  ---- tenants ----------------------------------------------------------------------------------------------
+
+static bool
+tenants_wanted(const tally_plan_t *plan)
+{
+    return plan->tenants.count > 0;
+}
+
+static void
+tenants_write(tally_statement_params_t *params, const tally_plan_t *plan)
+{
+    INT4(&plan->tenants, e->id);
+    TEXT(&plan->tenants, tally_bytes_of(e->name));
+}
+
+static const char tenants_sql[] =
+    "insert into tally.tenant (id, name) select unnest($1::integer[]), unnest($2::text[]) on "
+    "conflict do nothing";
+
+//  ---- messages ---------------------------------------------------------------------------------------------
+
+//  Most messages have nothing but a body; those with options go by a statement of their own.
+static bool
+is_plain(const tally_plan_message_t *message)
+{
+    return message->dedupe.size == 0 && message->key.size == 0 && message->delay_ms == 0
+           && !message->is_blob && !message->releases && message->asker == NULL
+           && message->priority == TALLY_PRIORITY_DEFAULT;
+}
+
+static bool
+is_full(const tally_plan_message_t *message)
+{
+    return message->dedupe.size == 0 && !is_plain(message);
+}
+
+static bool
+is_deduped(const tally_plan_message_t *message)
+{
+    return message->dedupe.size > 0;
+}
+
+static bool
+is_blob(const tally_plan_message_t *message)
+{
+    return message->is_blob && message->dedupe.size == 0;
+}
+
+static size_t
+count_of(const tally_plan_t *plan, bool (*is)(const tally_plan_message_t *message))
+{
+    size_t count = 0;
+    for (size_t i = 0; i < plan->messages.count; i++) {
+        count += is(&plan->messages.items[i]);
+    }
+    return count;
+}
+
+#define SOME(kind, type, is, expression)                                                           \
+    do {                                                                                           \
+        tally_pgarray_t *column = next(params, type, count_of(plan, is));                          \
+        for (size_t i = 0; i < plan->messages.count; i++) {                                        \
+            const tally_plan_message_t *e = &plan->messages.items[i];                              \
+            if (is(e)) {                                                                           \
+                tally_pgarray_##kind(column, expression);                                          \
+            }                                                                                      \
+        }                                                                                          \
+    } while (0)
+
+static bool
+plain_wanted(const tally_plan_t *plan)
+{
+    return count_of(plan, is_plain) > 0;
+}
+
+static void
+plain_write(tally_statement_params_t *params, const tally_plan_t *plan)
+{
+    SOME(int4, TALLY_OID_INT4, is_plain, (int32_t)e->tenant);
+    SOME(int8, TALLY_OID_INT8, is_plain, (int64_t)e->id);
+    SOME(int4, TALLY_OID_INT4, is_plain, (int32_t)e->queue);
+    SOME(bytes, TALLY_OID_BYTEA, is_plain, e->body);
+}
+
+//  unnest stands in the select list wherever it can: behind FROM each array is first written to a store of its own.
+static const char plain_sql[] = "insert into tally.message (tenant, id, queue, body) "
+                                "select unnest($1::integer[]), unnest($2::bigint[]), "
+                                "unnest($3::integer[]), unnest($4::bytea[])";
+
+static tally_bytes_t
+body_of_row(const tally_plan_message_t *message)
+{
+    return message->is_blob ? (tally_bytes_t){0} : message->body;
+}
+
+static void
+put_optional(tally_pgarray_t *column, tally_bytes_t value)
+{
+    if (value.size == 0) {
+        tally_pgarray_null(column);
+    } else {
+        tally_pgarray_bytes(column, value);
+    }
+}
+
+static void
+write_askers(tally_statement_params_t *params, const tally_plan_t *plan,
+             bool (*is)(const tally_plan_message_t *message))
+{
+    size_t count = count_of(plan, is);
+    tally_pgarray_t *senders = next(params, TALLY_OID_UUID, count);
+    tally_pgarray_t *sequences = next(params, TALLY_OID_INT8, count);
+    tally_pgarray_t *items = next(params, TALLY_OID_INT4, count);
+    for (size_t i = 0; i < plan->messages.count; i++) {
+        const tally_plan_message_t *e = &plan->messages.items[i];
+        if (!is(e)) {
+            continue;
+        }
+        if (e->asker == NULL) {
+            tally_pgarray_null(senders);
+            tally_pgarray_null(sequences);
+            tally_pgarray_null(items);
+        } else {
+            tally_pgarray_bytes(senders, uuid(e->asker->sender));
+            tally_pgarray_int8(sequences, (int64_t)e->asker->sequence);
+            tally_pgarray_int4(items, e->asker->item);
+        }
+    }
+}
+
+//  $1 .. $12, the same for messages with and without a dedupe key.
+static void
+write_full(tally_statement_params_t *params, const tally_plan_t *plan,
+           bool (*is)(const tally_plan_message_t *message))
+{
+    SOME(int4, TALLY_OID_INT4, is, (int32_t)e->tenant);
+    SOME(int8, TALLY_OID_INT8, is, (int64_t)e->id);
+    SOME(int4, TALLY_OID_INT4, is, (int32_t)e->queue);
+    SOME(bytes, TALLY_OID_BYTEA, is, body_of_row(e));
+    SOME(int4, TALLY_OID_INT4, is, e->priority);
+    SOME(bool, TALLY_OID_BOOL, is, e->is_blob);
+    SOME(bool, TALLY_OID_BOOL, is, e->releases);
+    SOME(int8, TALLY_OID_INT8, is, e->delay_ms);
+    tally_pgarray_t *keys = next(params, TALLY_OID_BYTEA, count_of(plan, is));
+    for (size_t i = 0; i < plan->messages.count; i++) {
+        if (is(&plan->messages.items[i])) {
+            put_optional(keys, plan->messages.items[i].key);
+        }
+    }
+    write_askers(params, plan, is);
+}
+
+static bool
+full_wanted(const tally_plan_t *plan)
+{
+    return count_of(plan, is_full) > 0;
+}
+
+static void
+full_write(tally_statement_params_t *params, const tally_plan_t *plan)
+{
+    write_full(params, plan, is_full);
+}
+
+#define FULL_COLUMNS                                                                               \
+    "tenant, id, queue, body, priority, is_blob, releases, due, key, sender, sequence, item"
+#define FULL_SELECT                                                                                \
+    "select u.tenant, u.id, u.queue, u.body, u.priority, u.is_blob, u.releases, "                  \
+    "case when u.delay > 0 then clock_timestamp() + u.delay * interval '1 millisecond' end, "      \
+    "u.key, u.sender, u.sequence, u.item "
+#define FULL_UNNEST                                                                                \
+    "select unnest($1::integer[]) as tenant, unnest($2::bigint[]) as id, unnest($3::integer[]) "   \
+    "as queue, "                                                                                   \
+    "unnest($4::bytea[]) as body, unnest($5::integer[]) as priority, unnest($6::boolean[]) as "    \
+    "is_blob, "                                                                                    \
+    "unnest($7::boolean[]) as releases, unnest($8::bigint[]) as delay, unnest($9::bytea[]) as "    \
+    "key, "                                                                                        \
+    "unnest($10::uuid[]) as sender, unnest($11::bigint[]) as sequence, unnest($12::integer[]) as " \
+    "item"
+
+static const char full_sql[] = "insert into tally.message (" FULL_COLUMNS ") " FULL_SELECT
+                               "from (" FULL_UNNEST ") u";
+
+static bool
+blobs_wanted(const tally_plan_t *plan)
+{
+    return count_of(plan, is_blob) > 0;
+}
+
+static void
+blobs_write(tally_statement_params_t *params, const tally_plan_t *plan)
+{
+    SOME(int4, TALLY_OID_INT4, is_blob, (int32_t)e->tenant);
+    SOME(int8, TALLY_OID_INT8, is_blob, (int64_t)e->id);
+    SOME(bytes, TALLY_OID_BYTEA, is_blob, e->body);
+}
+
+static const char blobs_sql[] =
+    "insert into tally.blob (tenant, id, body) "
+    "select unnest($1::integer[]), unnest($2::bigint[]), unnest($3::bytea[])";
+
+//  ---- messages with a dedupe key -----------------------------------------------------------------------------
+
+static bool
+deduped_wanted(const tally_plan_t *plan)
+{
+    return count_of(plan, is_deduped) > 0;
+}
+
+static void
+keys_write(tally_statement_params_t *params, const tally_plan_t *plan)
+{
+    SOME(int4, TALLY_OID_INT4, is_deduped, (int32_t)e->tenant);
+    SOME(int4, TALLY_OID_INT4, is_deduped, (int32_t)e->queue);
+    SOME(bytes, TALLY_OID_BYTEA, is_deduped, e->dedupe);
+    SOME(int8, TALLY_OID_INT8, is_deduped, (int64_t)e->id);
+    SOME(int8, TALLY_OID_INT8, is_deduped, e->dedupe_kept_ms);
+}
+
+//  distinct on: of two messages with one key in a tick the first wins; ON CONFLICT would fail on the second.
+static const char keys_sql[] =
+    "insert into tally.dedupe as d (tenant, queue, key, message, until) "
+    "select distinct on (u.tenant, u.queue, u.key) u.tenant, u.queue, u.key, u.id, "
+    "clock_timestamp() + u.kept * interval '1 millisecond' "
+    "from (select unnest($1::integer[]) as tenant, unnest($2::integer[]) as queue, "
+    "unnest($3::bytea[]) as key, "
+    "unnest($4::bigint[]) as id, unnest($5::bigint[]) as kept) u order by u.tenant, u.queue, "
+    "u.key, u.id "
+    "on conflict (tenant, queue, key) do update set message = excluded.message, until = "
+    "excluded.until "
+    "where d.until < clock_timestamp()";
+
+static void
+deduped_write(tally_statement_params_t *params, const tally_plan_t *plan)
+{
+    write_full(params, plan, is_deduped);
+    SOME(bytes, TALLY_OID_BYTEA, is_deduped, e->dedupe);
+    tally_pgarray_t *blobs = next(params, TALLY_OID_BYTEA, count_of(plan, is_deduped));
+    for (size_t i = 0; i < plan->messages.count; i++) {
+        const tally_plan_message_t *message = &plan->messages.items[i];
+        if (is_deduped(message) && message->is_blob) {
+            tally_pgarray_bytes(blobs, message->body);
+        } else if (is_deduped(message)) {
+            tally_pgarray_null(blobs);
+        }
+    }
+}
+
+static void
+deduped_read(tally_tick_result_t *result, const PGresult *answer)
+{
+    const tally_rows_t rows = {answer, PQntuples(answer)};
+    for (int i = 0; i < rows.rows; i++) {
+        *TALLY_PUSH(&result->deduped) = (uint64_t)tally_rows_int8(&rows, i, 0);
+    }
+}
+
+//  Behind the statement that wrote the keys: those messages whose key is theirs.  One statement for both would have to
+//  compare each message with each key.
+static const char deduped_sql[] =
+    "with taken as materialized (select u.* from (" FULL_UNNEST ", unnest($13::bytea[]) as dedupe, "
+    "unnest($14::bytea[]) as blob) u join tally.dedupe d "
+    "on d.tenant = u.tenant and d.queue = u.queue and d.key = u.dedupe and d.message = u.id), "
+    "blobs as (insert into tally.blob (tenant, id, body) select tenant, id, blob from taken where "
+    "is_blob) "
+    "insert into tally.message (" FULL_COLUMNS ") " FULL_SELECT "from taken u returning id";
+
+//  ---- senders ------------------------------------------------------------------------------------------------
+
+static bool
+senders_wanted(const tally_plan_t *plan)
+{
+    return plan->senders.count > 0;
+}
+
+static void
+senders_write(tally_statement_params_t *params, const tally_plan_t *plan)
+{
+    COLUMN(bytes, TALLY_OID_UUID, &plan->senders, uuid(e->sender));
+    INT8(&plan->senders, e->last);
+    size_t total = 0;
+    for (size_t i = 0; i < plan->senders.count; i++) {
+        total += plan->senders.items[i].missing_count;
+    }
+    tally_pgarray_t *first = next(params, TALLY_OID_INT4, plan->senders.count);
+    tally_pgarray_t *last = next(params, TALLY_OID_INT4, plan->senders.count);
+    tally_pgarray_t *missing = next(params, TALLY_OID_INT8, total);
+    int32_t at = 1;
+    for (size_t i = 0; i < plan->senders.count; i++) {
+        const tally_plan_sender_t *sender = &plan->senders.items[i];
+        tally_pgarray_int4(first, at);
+        at += (int32_t)sender->missing_count;
+        tally_pgarray_int4(last, at - 1);
+        for (size_t k = 0; k < sender->missing_count; k++) {
+            tally_pgarray_int8(missing, sender->missing[k]);
+        }
+    }
+}
+
+static const char senders_sql[] =
+    "insert into tally.sender (id, last, missing) "
+    "select u.id, u.last, ($5::bigint[])[u.f:u.t] "
+    "from unnest($1::uuid[], $2::bigint[], $3::integer[], $4::integer[]) u (id, last, f, t) "
+    "on conflict (id) do update set last = excluded.last, missing = excluded.missing, seen_at = "
+    "now()";
+
+//  ---- inbox --------------------------------------------------------------------------------------------------
+
+static bool
+inbox_wanted(const tally_plan_t *plan)
+{
+    return plan->inbox_max > 0;
+}
+
+static void
+inbox_write(tally_statement_params_t *params, const tally_plan_t *plan)
+{
+    next_one(params, (int64_t)plan->inbox_max);
+    next_one(params, (int64_t)plan->inbox_id);
+}
+
+static void
+read_messages(const PGresult *answer, void *array)
+{
+    TALLY_ARRAY(tally_message_row_t) *rows_out = array;
+    const tally_rows_t rows = {answer, PQntuples(answer)};
+    for (int i = 0; i < rows.rows; i++) {
+        tally_row_decode_message(&rows, i, TALLY_PUSH(rows_out));
+    }
+}
+
+static void
+inbox_read(tally_tick_result_t *result, const PGresult *answer)
+{
+    read_messages(answer, &result->arrived);
+}
+
+static const char inbox_sql[] =
+    "with taken as (delete from tally.inbox where id in "
+    "(select id from tally.inbox order by id limit $1 for update skip locked) returning *), "
+    "numbered as (select t.*, $2 + row_number() over (order by t.id) - 1 as number from taken t), "
+    "stored as (insert into tally.message as m (tenant, id, queue, priority, releases, due, key, "
+    "body) "
+    "select tenant, number, queue, priority, releases, due, key, body from numbered "
+    "returning " TALLY_MESSAGE_COLUMNS ") select * from stored order by id";
+
+//  ---- the table ----------------------------------------------------------------------------------------------
+
+const tally_statement_t tally_tick_send_statements[] = {
+    TALLY_STATEMENT(tenants, NULL),
+    TALLY_STATEMENT(plain, NULL),
+    TALLY_STATEMENT(full, NULL),
+    TALLY_STATEMENT(blobs, NULL),
+    {"keys", keys_sql, deduped_wanted, keys_write, NULL},
+    TALLY_STATEMENT(deduped, deduped_read),
+    TALLY_STATEMENT(senders, NULL),
+    TALLY_STATEMENT(inbox, inbox_read),
+};
+const size_t tally_tick_send_statement_count = sizeof tally_tick_send_statements
+                                               / sizeof tally_tick_send_statements[0];
