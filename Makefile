@@ -76,7 +76,7 @@ SUITES = unit protocol integration
 TEST_SOURCES = $(foreach suite,$(SUITES),$(wildcard tests/$(suite)/test_*.c))
 TESTS = $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%)
 
-.PHONY: FORCE all help install demo test run-tests check asan memcheck tidy bench deps clean
+.PHONY: FORCE all help install demo test run-tests check asan memcheck tidy format bench deps clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -227,6 +227,9 @@ tidy: ## formatting, clang-tidy and the project's own rules
 	    'clang-tidy --quiet "$$@" -- -std=gnu11 -D_GNU_SOURCE -I. -Iclients $(PKG_CFLAGS)' clang-tidy 2>&1 \
 	    | grep -v 'warnings generated\|warnings treated' ; exit $${PIPESTATUS[1]}
 	tests/tidy/tidy.sh
+
+format: ## rewrite every source as .clang-format says
+	@clang-format -i $(SOURCES)
 
 demo: deps ## install what is missing, build, and see a private instance at work
 	@$(MAKE) --no-print-directory all

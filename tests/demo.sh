@@ -81,7 +81,8 @@ say "2. Eleven responses to six surveys"
 for survey in "$data"/*.survey.json; do
     "$bin/tally" survey put "$survey" -t demo --quiet
 done
-show survey ls -t demo
+show survey ls -t demo | tee "$home/surveys"
+[ "$(grep -c '^[a-z]*-[a-z]* ' "$home/surveys")" = 6 ] || fail "survey ls does not name the six surveys"
 show submit "$data/eleven.responses.ndjson" -t demo
 show statistics refresh -t demo --wait
 show statistics show -t demo -s travel-feedback
