@@ -6,15 +6,8 @@
 void
 tally_core_put_queue(tally_core_t *self, const tally_queue_row_t *row)
 {
-    tally_plan_t *plan = tally_core_plan(self);
+    *TALLY_PUSH(&tally_core_plan(self)->queues) = *row;
     tally_core_hurry(self, INT64_MIN);
-    for (size_t i = 0; i < plan->queues.count; i++) {
-        if (strcmp(plan->queues.items[i].name, row->name) == 0) {
-            plan->queues.items[i] = *row;    // one statement writes a row once
-            return;
-        }
-    }
-    *TALLY_PUSH(&plan->queues) = *row;
 }
 
 void
@@ -33,7 +26,7 @@ tally_core_put_tenant(tally_core_t *self, const tally_tenant_row_t *row)
     tally_core_hurry(self, INT64_MIN);
     for (size_t i = 0; i < plan->tenant_limits.count; i++) {
         if (plan->tenant_limits.items[i].id == named.id) {
-            plan->tenant_limits.items[i] = named;
+            plan->tenant_limits.items[i] = named;    // one statement writes a row once
             return;
         }
     }
