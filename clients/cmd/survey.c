@@ -61,7 +61,7 @@ print_surveys(const json_t *surveys)
     json_t *one;
     json_array_foreach(surveys, index, one)
     {
-        tally_grid_add(grid, tally_field_text(one, "survey"));
+        tally_grid_add(grid, tally_field_text(one, "slug"));
         tally_grid_add_number(grid, tally_field_number(one, "questions"));
         tally_grid_add(grid, tally_field_text(one, "put_at"));
         tally_grid_add(grid, tally_field_text(one, "title"));
