@@ -243,9 +243,13 @@ $$;
 --   messages null: all that are left of the lease.  results: one per message, in their order, for those who
 --   asked; who asked and gets none here gets an empty one.  Raises TY001 when the lease is no longer valid:
 --   the caller's writes must go with it, so let it roll back.
+--   Its plans look rows up by primary key whatever the statistics say: a plan made while the tables were
+--   almost empty stays in a session for long, and would read them from end to end.
 create function tally.settle(lease bigint, messages bigint[] default null, results bytea[] default null)
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
     held  tally.lease;
@@ -276,11 +280,11 @@ begin
         where g.is_blob and not q.keep_blobs and b.tenant = held.tenant and b.id = g.id
     ), kept as (
         insert into tally.result (sender, sequence, item, tenant, outcome, body, until)
-        select g.sender, g.sequence, g.item, held.tenant, 1, coalesce(r.body, ''),
+        select g.sender, g.sequence, g.item, held.tenant, 1,
+               coalesce(results[array_position(ids, g.id)], ''),
                clock_timestamp() + make_interval(secs => q.result_kept_ms / 1000.0)
         from gone g
         join tally.queue q on q.id = g.queue
-        left join unnest(ids, results) r (id, body) on r.id = g.id
         where g.sender is not null
         on conflict do nothing
     )
