@@ -37,8 +37,8 @@ static const tally_flag_t flags[] = {
 //  Of one moment: from the broker's own counters, and ours.
 struct sample {
     int64_t at_us;
-    uint64_t confirmed;
-    int64_t sent, settled, pending;
+    uint64_t confirmed, seen;    // ours: confirmed to producers, settled by workers
+    int64_t settled, pending;    // the broker's
 };
 
 struct result {
@@ -99,12 +99,11 @@ take_sample(tally_call_t *call, const tally_bench_t *bench, struct sample *sampl
     int code = tally_call_admin(call, json_pack("{s:s}", "op", "queue.ls"), &reply);
     sample->at_us = tally_clock_now_us();
     sample->confirmed = atomic_load(&bench->confirmed);
+    sample->seen = atomic_load(&bench->settled);
     size_t index;
     json_t *queue;
-    json_array_foreach(json_object_get(reply, "queues"), index, queue)
-    {
+    json_array_foreach(json_object_get(reply, "queues"), index, queue) {
         if (strcmp(tally_field_text(queue, "name"), TALLY_BENCH_QUEUE) == 0) {
-            sample->sent = tally_field_number(queue, "sent");
             sample->settled = tally_field_number(queue, "settled");
             sample->pending = tally_field_number(queue, "ready")
                               + tally_field_number(queue, "waiting")
@@ -247,7 +246,10 @@ run_phases(tally_call_t *call, tally_bench_t *bench, struct crew *crew, int64_t 
     }
     result->seconds = (double)(until.at_us - from.at_us) / 1e6;
     result->confirmed_per_s = (double)(until.confirmed - from.confirmed) / result->seconds;
-    result->settled_per_s = (double)(until.settled - from.settled) / result->seconds;
+    //  A broker that recovered meanwhile counts from 0 again; then what our workers settled has to do.
+    int64_t settled = until.settled >= from.settled ? until.settled - from.settled
+                                                    : (int64_t)(until.seen - from.seen);
+    result->settled_per_s = (double)settled / result->seconds;
     return code;
 }
 
