@@ -132,7 +132,8 @@ static visit_t
 step_on(struct driver *self)
 {
     tally_db_t *db = self->counter->db;
-    int32_t blocks = (self->now.blocks + self->now.block - 1) / self->now.block;
+    int32_t block = tally_recompute_reduce_block(&self->now);
+    int32_t blocks = (self->now.blocks + block - 1) / block;
     int32_t phase = self->now.phase + 1;
     tally_effect_t effect = begin_with_term(self);
     if (effect == TALLY_EFFECT_DONE) {

@@ -180,7 +180,7 @@ work_out(struct mapping *self)
         return effect;
     }
     self->partial = tally_partial_new();
-    return self->phase == 0 ? map_block(self) : reduce_block(self, now.block);
+    return self->phase == 0 ? map_block(self) : reduce_block(self, tally_recompute_reduce_block(&now));
 }
 
 static void

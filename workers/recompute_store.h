@@ -9,7 +9,8 @@
 
 #include "workers/counting_store.h"
 
-#define TALLY_RECOMPUTE_BLOCK_MIN 2       // less would never come to one partial
+#define TALLY_RECOMPUTE_BLOCK_MIN 1
+#define TALLY_RECOMPUTE_REDUCE_MIN 2      // partials a block of a reduce phase; less would never come to one
 #define TALLY_RECOMPUTE_BLOCK_MAX 3000    // as many numbers fit into a message
 #define TALLY_RECOMPUTE_BLOCK_DEFAULT 1000
 
@@ -27,6 +28,14 @@ typedef struct {
     int32_t blocks;    // of this phase; 0: there are no responses
     int32_t done;      // of them
 } tally_recompute_t;
+
+//  Partials to a block of a reduce phase.
+static inline int32_t
+tally_recompute_reduce_block(const tally_recompute_t *recompute)
+{
+    return recompute->block < TALLY_RECOMPUTE_REDUCE_MIN ? TALLY_RECOMPUTE_REDUCE_MIN
+                                                         : recompute->block;
+}
 
 tally_effect_t tally_recompute_store_look(tally_db_t *db, const tally_recompute_key_t *key,
                                           tally_recompute_t *recompute) TALLY_MUST_CHECK;
