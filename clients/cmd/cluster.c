@@ -16,7 +16,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "clients/cmd/cluster_store.h"
 #include "lib/alloc.h"
 
 #define SERVERS "/usr/lib/postgresql"
@@ -457,13 +456,6 @@ tally_cluster_create(tally_cluster_t *self)
     }
     free(draft);
     return result;
-}
-
-int
-tally_cluster_ensure(tally_cluster_t *self, const char *conninfo)
-{
-    (void)self;
-    return tally_cluster_store_ensure(conninfo);
 }
 
 //  ---- stale postmaster.pid ---------------------------------------------------------------------

@@ -26,10 +26,6 @@ int tally_cluster_create(tally_cluster_t *self) TALLY_MUST_CHECK;
 //  In a forked child: becomes the server.  Returns only when it cannot.
 void tally_cluster_exec(void *self);
 
-//  Once the server answers: makes the database `tally` unless it is there.  1 when the server does not answer yet,
-//  -1 when it cannot be done.
-int tally_cluster_ensure(tally_cluster_t *self, const char *conninfo) TALLY_MUST_CHECK;
-
 //  Removes a postmaster.pid that names a process which is not this cluster's: its number was given to
 //  another since.  PostgreSQL, which cannot know, would refuse to start.
 void tally_cluster_clear_stale(tally_cluster_t *self);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "clients/cmd/cluster_store.h"
 #include "clients/cmd/command.h"
 #include "clients/cmd/supervisor.h"
 #include "clients/tally.h"
@@ -138,7 +139,7 @@ look_database(keeper_t *self)
         return FOUND_DONE;
     }
     tally_supervisor_start(self->supervisor, STAGE_DATABASE);
-    int rc = tally_cluster_ensure(cluster, self->options->home->db);
+    int rc = tally_cluster_store_ensure(self->options->home->db);
     return rc == 0 ? FOUND_DONE : rc == 1 ? FOUND_NOT_YET : FOUND_FAILED;
 }
 

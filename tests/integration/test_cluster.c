@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "clients/cmd/cluster.h"
+#include "clients/cmd/cluster_store.h"
 #include "clients/cmd/home.h"
 #include "clients/cmd/supervisor.h"
 #include "lib/alloc.h"
@@ -100,7 +101,7 @@ wait_until_ensured(struct fixture *f)
 {
     int64_t deadline_at_ms = tally_clock_now_ms() + WAIT_MS;
     int rc;
-    while ((rc = tally_cluster_ensure(f->cluster, f->home->db)) == 1) {
+    while ((rc = tally_cluster_store_ensure(f->home->db)) == 1) {
         assert_true(tally_clock_now_ms() < deadline_at_ms);
         assert_true(tally_supervisor_turn(f->supervisor, 20));
         assert_null(tally_supervisor_failing(f->supervisor));
