@@ -7,6 +7,7 @@
 #include "lib/clock.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -438,8 +439,8 @@ tend(tally_client_t *self, int64_t now_ms)
     case TALLY_SESSION_CLOSED:
         if (tally_session_open(self->session, now_ms) == -1) {
             tally_trouble_set(&self->refusal, TALLY_CODE_ENDPOINT, 0,
-                              "\"%s\" is not an endpoint; use ipc://PATH or tcp://HOST:PORT",
-                              tally_session_endpoint(self->session));
+                              "cannot connect to \"%s\": %s; use ipc://PATH or tcp://HOST:PORT",
+                              tally_session_endpoint(self->session), zmq_strerror(errno));
             tally_session_give_up(self->session);
             return now_ms;
         }

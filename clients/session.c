@@ -206,7 +206,9 @@ tally_session_open(tally_session_t *self, int64_t now_ms)
 {
     close_socket(self);
     if (make_socket(self) == -1) {
+        int why = errno;
         close_socket(self);
+        errno = why;
         return -1;
     }
     self->state = TALLY_SESSION_GREETING;
