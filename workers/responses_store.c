@@ -48,15 +48,14 @@ static tally_effect_t
 insert_responses(tally_db_t *db, const tally_storing_t *storing, struct stored **stored,
                  size_t *stored_count)
 {
-    //  Numbers follow the messages' order; rows go in by id, so that two workers with the same ids wait for
-    //  each other instead of locking each other out.
+    //  A response's number is its message's id, so whoever stored it, numbers tell the order of sending.  Rows go
+    //  in by response id, so that two workers with the same ids wait for each other instead of locking each other out.
     static const char sql[] =
         "insert into tally.response (tenant, survey, number, response_id, body)"
-        " overriding system value"
         " select t.id, n.survey, n.number, n.response_id, n.body"
-        " from (select u.*, nextval('tally.response_number_seq') as number"
-        "  from unnest($2::integer[], $3::text[], $4::bytea[]) u (survey, response_id, body)) n,"
-        " tally.tenant t where t.name = $1 order by n.survey, n.response_id"
+        " from unnest($2::integer[], $3::text[], $4::bytea[], $5::bigint[])"
+        " n (survey, response_id, body, number),"
+        " tally.tenant t where t.name = $1 order by n.survey, n.response_id, n.number"
         " on conflict do nothing returning number, survey";
     int32_t *surveys = tally_alloc_array(storing->count, sizeof *surveys);
     for (size_t i = 0; i < storing->count; i++) {
@@ -68,6 +67,7 @@ insert_responses(tally_db_t *db, const tally_storing_t *storing, struct stored *
     tally_params_int4s(&params, surveys, storing->count);
     tally_params_texts(&params, storing->ids, storing->count);
     tally_params_byteas(&params, storing->bodies, storing->count);
+    tally_params_int8s(&params, (const int64_t *)storing->messages, storing->count);
     tally_effect_t effect = tally_effect_of(db, tally_db_run(db, sql, &params, &rows));
     if (effect == TALLY_EFFECT_DONE) {
         *stored_count = (size_t)rows.rows;
