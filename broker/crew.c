@@ -142,10 +142,18 @@ set_outstanding(tally_crew_worker_t *worker, uint32_t outstanding)
     bool had_credit = tally_crew_free_credit(worker) > 0;
     worker->outstanding = outstanding;
     if (had_credit != (tally_crew_free_credit(worker) > 0)) {
+        //  The queue behind the one that it served last comes first.
         for (uint8_t i = 0; i < worker->member_count; i++) {
-            tally_member_place(&worker->members[i]);
+            tally_member_place(&worker->members[(worker->turn + i) % worker->member_count]);
         }
     }
+}
+
+void
+tally_crew_serve(tally_member_t *member)
+{
+    tally_crew_worker_t *worker = member->worker;
+    worker->turn = (uint8_t)((member - worker->members + 1) % worker->member_count);
 }
 
 void

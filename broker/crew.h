@@ -42,6 +42,7 @@ struct tally_crew_worker {
     tally_list_t terms;    // streams
     uint32_t electing;     // elections of it in a plan
     size_t index;          // in the crew's array
+    uint8_t turn;          // the member that is served next when there is a choice
     uint8_t member_count;
     tally_member_t members[TALLY_WORKER_QUEUES_MAX];
 };
@@ -66,6 +67,8 @@ void tally_crew_drain(tally_crew_worker_t *worker);
 //  Takes it off its queues and terms and frees it; it must hold no lease any more.
 void tally_crew_remove(tally_crew_t *self, tally_crew_worker_t *worker);
 
+//  It was its turn.
+void tally_crew_serve(tally_member_t *member);
 uint32_t tally_crew_free_credit(const tally_crew_worker_t *worker);
 void tally_crew_take(tally_crew_worker_t *worker, uint32_t messages);
 void tally_crew_give(tally_crew_worker_t *worker, uint32_t messages);

@@ -239,6 +239,7 @@ serve(tally_core_t *self, tally_queue_t *queue)
     }
     set_share(self, queue);
     tally_list_rotate(&queue->hungry);
+    tally_crew_serve(member);
     return lease_one(self, stream, member);
 }
 

@@ -132,6 +132,9 @@ lend_row(fake_store_t *self, const fake_message_t *message, tally_message_row_t 
 static void
 do_inbox(fake_store_t *self, const tally_plan_t *plan)
 {
+    if (self->inbox.count == 0) {
+        return;
+    }
     size_t moved = self->inbox.count < plan->inbox_max ? self->inbox.count : plan->inbox_max;
     for (size_t i = 0; i < moved; i++) {
         const fake_inbox_t *sent = &self->inbox.items[i];
