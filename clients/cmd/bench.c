@@ -28,7 +28,7 @@ static const tally_flag_t flags[] = {
     {"producers", 'P', "N", "threads that send, 2 without"},
     {"workers", 'W', "N", "threads that take and settle, 2 without"},
     {"batch", 'B', "N", "messages in a send, 64 without"},
-    {"window", 0, "N", "sends under way of a producer, 128 without"},
+    {"window", 0, "N", "sends under way of a producer, 12 without"},
     {"credit", 0, "N", "messages leased to a worker at once, 1000 without"},
     {"body", 0, "BYTES", "size of a message, 128 without"},
     TALLY_FLAGS_END,
@@ -56,7 +56,7 @@ read_settings(const tally_call_t *call, tally_bench_t *bench, int64_t *seconds, 
         || tally_call_number(call, "producers", 1, TALLY_BENCH_THREADS_MAX, 2, &producers) == -1
         || tally_call_number(call, "workers", 1, TALLY_BENCH_THREADS_MAX, 2, &workers) == -1
         || tally_call_number(call, "batch", 1, TALLY_BATCH_MESSAGES_MAX, 64, &batch) == -1
-        || tally_call_number(call, "window", 1, TALLY_SEND_WINDOW, 128, &window) == -1
+        || tally_call_number(call, "window", 1, TALLY_SEND_WINDOW, 12, &window) == -1
         || tally_call_number(call, "credit", 1, TALLY_CREDIT_MAX, TALLY_CREDIT_MAX, &credit) == -1
         || tally_call_number(call, "body", sizeof(tally_bench_stamp_t), TALLY_BODY_INLINE_BYTES_MAX,
                              128, &body)
