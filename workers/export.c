@@ -25,7 +25,7 @@
 #define RETRY_MS 5000           // disks and target databases need longer to recover than the policy's
 #define RETRY_MS_MAX 60000      // back-off allows for; doubles
 #define FORGET_MS 30000         // a run that goes on elsewhere
-#define TARGET_IDLE_LIMIT_MS 10000
+#define TARGET_IDLE_LIMIT_MS 1000     // a stopped worker is in its successor's way no longer
 
 //  What the callbacks of a run need.
 struct export_role {
@@ -378,7 +378,7 @@ static const char *const options[] = {"out", "out-any", "target", "csv-guard", N
 const tally_worker_role_t tally_export_role = {
     .role = "export",
     .summary = "Writes survey responses to tables and files.",
-    .queues = {"export", "export-read", NULL},
+    .queues = {"export-read", "export", NULL},     // both ready: a question is soon answered
     .credit = 1,
     .start = start,
     .work = work,

@@ -15,8 +15,8 @@ put_text(tally_wire_t *out, const char *text)
 
 //  ---- cells -------------------------------------------------------------------------------------
 
-//  Beyond what RFC 4180 asks for: blanks at the ends, which some readers strip; a backslash first, since `\.`
-//  ends COPY's data; and emptiness, since an empty cell means no answer.
+//  Beyond what RFC 4180 asks for: blanks at the ends, which some readers strip; a backslash first, since a line of `\.`
+//  ends what PostgreSQL's COPY reads; and emptiness, since an empty cell means no answer.
 static bool
 wants_quotes(tally_bytes_t text)
 {
@@ -130,54 +130,6 @@ put_csv_cell(tally_wire_t *out, const json_t *value, bool guard)
     }
 }
 
-//  {"a","b \" c"}
-static void
-put_array_cell(tally_wire_t *out, const json_t *list)
-{
-    tally_wire_t array = {0};
-    tally_wire_put_u8(&array, '{');
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *element = json_array_get(list, i);
-        char *other = json_is_string(element) ? NULL : json_text(element);
-        tally_bytes_t text = other == NULL ? string_bytes(element) : tally_bytes_of(other);
-        put_text(&array, i == 0 ? "\"" : ",\"");
-        for (size_t j = 0; j < text.size; j++) {
-            char byte = ((const char *)text.data)[j];
-            if (byte == '"' || byte == '\\') {
-                tally_wire_put_u8(&array, '\\');
-            }
-            tally_wire_put_u8(&array, (uint8_t)byte);
-        }
-        tally_wire_put_u8(&array, '"');
-        free(other);
-    }
-    tally_wire_put_u8(&array, '}');
-    put_cell(out, (tally_bytes_t){array.data, array.size});
-    tally_wire_free(&array);
-}
-
-static int
-put_copy_cell(tally_wire_t *out, const tally_column_t *column, const json_t *value, tally_problem_t *problem)
-{
-    if (value == NULL || json_is_null(value)) {
-        return 0;
-    }
-    if (column->kind == TALLY_COLUMN_NUMBER && !json_is_number(value)) {
-        tally_problem_set(problem, "the answer to \"%s\" is not a number", column->question);
-        return -1;
-    }
-    if (column->kind != TALLY_COLUMN_LIST) {
-        put_csv_cell(out, value, false);
-    } else if (json_is_array(value)) {
-        put_array_cell(out, value);
-    } else {
-        json_t *list = json_pack("[O]", value);
-        put_array_cell(out, list);
-        json_decref(list);
-    }
-    return 0;
-}
-
 //  ---- lines -------------------------------------------------------------------------------------
 
 void
@@ -226,33 +178,6 @@ tally_export_csv_line(tally_wire_t *out, const tally_columns_t *columns, tally_b
         put_csv_cell(out, json_object_get(answers, columns->columns[i].question), columns->guard);
     }
     put_text(out, "\r\n");
-    json_decref(response);
-    return 0;
-}
-
-int
-tally_export_copy_line(tally_wire_t *out, const tally_columns_t *columns, tally_bytes_t body,
-                       tally_problem_t *problem)
-{
-    const json_t *id, *answers;
-    json_t *response = load_response(body, &id, &answers, problem);
-    if (response == NULL) {
-        return -1;
-    }
-    size_t start = out->size;
-    put_cell(out, string_bytes(id));
-    for (size_t i = 0; i < columns->count; i++) {
-        const tally_column_t *column = &columns->columns[i];
-        tally_wire_put_u8(out, ',');
-        tally_problem_t inner;
-        if (put_copy_cell(out, column, json_object_get(answers, column->question), &inner) == -1) {
-            tally_problem_set(problem, "response \"%s\": %s", json_string_value(id), inner.text);
-            out->size = start;
-            json_decref(response);
-            return -1;
-        }
-    }
-    tally_wire_put_u8(out, '\n');
     json_decref(response);
     return 0;
 }

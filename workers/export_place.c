@@ -44,6 +44,28 @@ climbs(const char *path)
     return false;
 }
 
+//  `path` behind `base`, without what changes nothing: "a//./b/" is "a/b".
+static char *
+join(const char *base, const char *path)
+{
+    char step[NAME_MAX + 1];
+    bool too_long;
+    size_t size = strcmp(base, "/") == 0 ? 0 : strlen(base);
+    char *out = tally_alloc(size + strlen(path) + 2);
+    memcpy(out, base, size);
+    while (next_step(&path, step, &too_long)) {
+        if (!too_long && strcmp(step, ".") != 0) {
+            out[size++] = '/';
+            memcpy(out + size, step, strlen(step));
+            size += strlen(step);
+        }
+    }
+    if (size == 0) {
+        out[0] = '/';
+    }
+    return out;
+}
+
 //  Opens a directory inside `fd`; makes it when it is missing.  -1 with errno.
 static int
 open_step(int fd, const char *step, bool follow)
@@ -120,7 +142,7 @@ open_any(const char *wanted, tally_place_t *place, tally_problem_t *problem)
     if (place->fd == -1) {
         return blame(wanted, problem);
     }
-    place->path = tally_strdup(wanted);
+    place->path = join("", wanted);
     return TALLY_PLACE_OPEN;
 }
 
@@ -132,8 +154,7 @@ open_inside(const char *base, const char *rest, tally_place_t *place, tally_prob
     if (real == NULL) {
         return blame(base, problem);
     }
-    rest += strspn(rest, "/");
-    char *path = rest[0] == '\0' ? tally_strdup(real) : tally_format("%s/%s", real, rest);
+    char *path = join(real, rest);
     place->fd = walk(open(real, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rest, false);
     free(real);
     if (place->fd == -1) {

@@ -237,21 +237,36 @@ tally_export_sink_tidy(tally_export_sink_t *self)
 
 //  ---- rows --------------------------------------------------------------------------------------
 
-static int
-add_line(tally_export_sink_t *self, tally_bytes_t body)
+static tally_export_answer_t
+append_to_table(tally_export_sink_t *self, const tally_rows_t *page, int64_t last_number)
+{
+    size_t count = (size_t)page->rows;
+    tally_bytes_t *bodies = tally_alloc_array(count, sizeof *bodies);
+    for (size_t i = 0; i < count; i++) {
+        bodies[i] = tally_rows_bytes(page, (int)i, 1);
+    }
+    tally_export_answer_t code = tally_export_table_append(self->table, bodies, count, last_number);
+    free(bodies);
+    return answer_of_table(self, code);
+}
+
+static tally_export_answer_t
+append_to_file(tally_export_sink_t *self, const tally_rows_t *page)
 {
     tally_columns_t columns = *self->subject.columns;
-    switch (self->subject.request->format) {
-    case TALLY_FORMAT_CSV:
-        columns.guard = self->outlet->guard;
-        return tally_export_csv_line(&self->lines, &columns, body, &self->problem);
-    case TALLY_FORMAT_TABLE:
-        return tally_export_copy_line(&self->lines, &columns, body, &self->problem);
-    case TALLY_FORMAT_NDJSON:
-        break;
+    columns.guard = self->outlet->guard;
+    tally_wire_reset(&self->lines);
+    for (int i = 0; i < page->rows; i++) {
+        tally_bytes_t body = tally_rows_bytes(page, i, 1);
+        if (self->subject.request->format == TALLY_FORMAT_NDJSON) {
+            tally_export_ndjson_line(&self->lines, body);
+        } else if (tally_export_csv_line(&self->lines, &columns, body, &self->problem) == -1) {
+            return TALLY_EXPORT_FAULT;
+        }
     }
-    tally_export_ndjson_line(&self->lines, body);
-    return 0;
+    tally_bytes_t lines = {self->lines.data, self->lines.size};
+    return tally_export_file_write(self->file, lines, &self->problem) == -1 ? TALLY_EXPORT_FAULT
+                                                                            : TALLY_EXPORT_OK;
 }
 
 tally_export_answer_t
@@ -259,30 +274,15 @@ tally_export_sink_append(tally_export_sink_t *self, const tally_rows_t *page,
                          tally_export_row_t *row)
 {
     assert(page->rows > 0);
-    tally_wire_reset(&self->lines);
-    for (int i = 0; i < page->rows; i++) {
-        if (add_line(self, tally_rows_bytes(page, i, 1)) == -1) {
-            return TALLY_EXPORT_FAULT;
-        }
-    }
-    //  Read before the page goes: the table's connection may be the one that the page came by.
     int64_t last_number = tally_rows_int8(page, page->rows - 1, 0);
-    int64_t rows = page->rows;
-    tally_bytes_t lines = {self->lines.data, self->lines.size};
-    if (is_table(self)) {
-        tally_export_answer_t code = tally_export_table_append(self->table, lines, rows,
-                                                               last_number);
-        if (code != TALLY_EXPORT_OK) {
-            return answer_of_table(self, code);
-        }
-    } else if (tally_export_file_write(self->file, lines, &self->problem) == -1) {
-        return TALLY_EXPORT_FAULT;
-    } else {
-        row->file_bytes = tally_export_file_bytes(self->file);
+    tally_export_answer_t code = is_table(self) ? append_to_table(self, page, last_number)
+                                                : append_to_file(self, page);
+    if (code == TALLY_EXPORT_OK) {
+        row->rows_done += page->rows;
+        row->last_number = last_number;
+        row->file_bytes = is_table(self) ? 0 : tally_export_file_bytes(self->file);
     }
-    row->rows_done += rows;
-    row->last_number = last_number;
-    return TALLY_EXPORT_OK;
+    return code;
 }
 
 tally_export_answer_t

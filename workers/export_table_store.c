@@ -273,58 +273,75 @@ tally_export_table_open(tally_export_table_t *self, uint64_t lease,
 
 //  ---- rows --------------------------------------------------------------------------------------
 
-//  Takes the result and keeps what it complains of.
-static tally_db_outcome_t
-copy_failed(tally_export_table_t *self, PGresult *result)
+//  The answer to one question, out of the answers a.
+static void
+put_answer(tally_wire_t *sql, const tally_column_t *column)
 {
-    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-    const char *where = PQresultErrorField(result, PG_DIAG_CONTEXT);
-    free(self->error);
-    if (text != NULL) {
-        self->error = tally_format("%s%s%.200s", text, where == NULL ? "" : ": ",
-                                   where == NULL ? "" : where);
-    } else {
-        self->error = tally_strdup(PQerrorMessage(tally_db_handle(self->db)));
+    switch (column->kind) {
+    case TALLY_COLUMN_TEXT:
+        put_text(sql, ", a ->> ");
+        put_quoted(sql, column->question, '\'');
+        break;
+    case TALLY_COLUMN_NUMBER:
+        put_text(sql, ", (a ->> ");
+        put_quoted(sql, column->question, '\'');
+        put_text(sql, ")::numeric");
+        break;
+    case TALLY_COLUMN_LIST:
+        put_text(sql, ", case when a ? ");
+        put_quoted(sql, column->question, '\'');
+        put_text(sql, " then array(select jsonb_array_elements_text(a -> ");
+        put_quoted(sql, column->question, '\'');
+        put_text(sql, ")) end");
+        break;
     }
-    tally_db_outcome_t outcome = tally_db_classify(sqlstate);
-    PQclear(result);
-    return outcome == TALLY_DB_DONE ? TALLY_DB_RETRY : outcome;
 }
 
-static tally_db_outcome_t
-copy_lines(tally_export_table_t *self, tally_bytes_t lines)
+//  The client sends responses as they are and PostgreSQL takes them apart: one statement, so that a client that
+//  stops in the middle is in nobody's way for longer than a transaction may be idle.  COPY would wait for it.
+static char *
+insert_text(const tally_export_table_t *self)
 {
-    PGconn *handle = tally_db_handle(self->db);
-    char *sql = tally_format("copy %s from stdin (format csv)", self->aside);
-    PGresult *result = PQexec(handle, sql);
-    free(sql);
-    if (PQresultStatus(result) != PGRES_COPY_IN) {
-        return copy_failed(self, result);
+    tally_wire_t sql = {0};
+    put_text(&sql, "insert into ");
+    put_text(&sql, self->aside);
+    put_text(&sql, " select id");
+    for (size_t i = 0; i < self->columns->count; i++) {
+        put_answer(&sql, &self->columns->columns[i]);
+    }
+    //  `offset 0`: each body is parsed once, not once a column
+    put_text(&sql, " from (select b ->> 'response_id' as id, b -> 'answers' as a from"
+                   " (select convert_from(u.body, 'UTF8')::jsonb as b from unnest($1) u (body)"
+                   "  offset 0) p offset 0) r");
+    return take_text(&sql);
+}
+
+static tally_export_answer_t
+insert_rows(tally_export_table_t *self, const tally_bytes_t *bodies, size_t count)
+{
+    tally_params_t params = {0};
+    tally_params_byteas(&params, bodies, count);
+    char *sql = insert_text(self);
+    PGresult *result = PQexecParams(tally_db_handle(self->db), sql, params.count, params.types,
+                                    params.values, params.lengths, params.formats, 1);
+    tally_export_answer_t answer = TALLY_EXPORT_OK;
+    if (PQresultStatus(result) != PGRES_COMMAND_OK) {
+        const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+        const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+        free(self->error);
+        self->error = tally_strdup(text != NULL ? text
+                                                : PQerrorMessage(tally_db_handle(self->db)));
+        answer = tally_db_classify(sqlstate) == TALLY_DB_REJECT ? TALLY_EXPORT_FAULT
+                                                                : TALLY_EXPORT_AWAY;
     }
     PQclear(result);
-    assert(lines.size <= INT32_MAX);
-    //  Whether it went out or not, the result says what came of it.
-    if (PQputCopyData(handle, lines.data, (int)lines.size) == 1) {
-        (void)PQputCopyEnd(handle, NULL);
-    }
-    tally_db_outcome_t outcome = TALLY_DB_RETRY;
-    while ((result = PQgetResult(handle)) != NULL) {
-        if (PQresultStatus(result) != PGRES_COMMAND_OK) {
-            outcome = copy_failed(self, result);
-            if (PQstatus(handle) != CONNECTION_OK) {
-                break;
-            }
-            continue;
-        }
-        outcome = TALLY_DB_DONE;
-        PQclear(result);
-    }
-    return outcome;
+    tally_params_free(&params);
+    free(sql);
+    return answer;
 }
 
 tally_export_answer_t
-tally_export_table_append(tally_export_table_t *self, tally_bytes_t lines, int64_t rows,
+tally_export_table_append(tally_export_table_t *self, const tally_bytes_t *bodies, size_t count,
                           int64_t last_number)
 {
     static const char sql[] =
@@ -338,17 +355,14 @@ tally_export_table_append(tally_export_table_t *self, tally_bytes_t lines, int64
     tally_rows_t moved;
     tally_params_int8(&params, (int64_t)self->id);
     tally_params_int8(&params, (int64_t)self->lease);
-    tally_params_int8(&params, rows);
+    tally_params_int8(&params, (int64_t)count);
     tally_params_int8(&params, last_number);
     answer = run(self, sql, &params, &moved);
     if (answer == TALLY_EXPORT_OK && moved.rows == 0) {
         answer = TALLY_EXPORT_STALE;
     }
     if (answer == TALLY_EXPORT_OK) {
-        tally_db_outcome_t outcome = copy_lines(self, lines);
-        answer = outcome == TALLY_DB_DONE     ? TALLY_EXPORT_OK
-                 : outcome == TALLY_DB_REJECT ? TALLY_EXPORT_FAULT
-                                              : TALLY_EXPORT_AWAY;
+        answer = insert_rows(self, bodies, count);
     }
     return end(self, answer);
 }

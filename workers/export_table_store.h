@@ -35,9 +35,9 @@ typedef struct {
 //  Takes the table aside over for this lease, or begins it.
 tally_export_answer_t tally_export_table_open(tally_export_table_t *self, uint64_t lease,
                                               tally_table_checkpoint_t *checkpoint) TALLY_MUST_CHECK;
-//  Adds COPY lines and moves the checkpoint.
-tally_export_answer_t tally_export_table_append(tally_export_table_t *self, tally_bytes_t lines,
-                                                int64_t rows, int64_t last_number) TALLY_MUST_CHECK;
+//  Adds stored responses and moves the checkpoint.
+tally_export_answer_t tally_export_table_append(tally_export_table_t *self, const tally_bytes_t *bodies,
+                                                size_t count, int64_t last_number) TALLY_MUST_CHECK;
 //  Puts it in place; *bytes is its size.
 tally_export_answer_t tally_export_table_publish(tally_export_table_t *self, uint64_t *bytes) TALLY_MUST_CHECK;
 //  Removes the table aside and its checkpoint.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-//  Lines of CSV, NDJSON and COPY: every value comes out as it went in, whatever it holds.
+//  Lines of CSV and NDJSON: every value comes out as it went in, whatever it holds.
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -57,14 +57,6 @@ csv(struct fixture *f, const char *body)
 {
     assert_int_equal(
         tally_export_csv_line(&f->out, &f->columns, tally_bytes_of(body), &f->problem), 0);
-    return written(f);
-}
-
-static const char *
-copy(struct fixture *f, const char *body)
-{
-    assert_int_equal(
-        tally_export_copy_line(&f->out, &f->columns, tally_bytes_of(body), &f->problem), 0);
     return written(f);
 }
 
@@ -161,29 +153,6 @@ guard_marks_formulas_but_no_numbers(void **state)
 }
 
 static void
-copy_writes_lists_as_arrays_and_nothing_as_null(void **state)
-{
-    struct fixture *f = *state;
-    assert_string_equal(
-        copy(f, "{\"response_id\":\"r\",\"answers\":{\"q2\":[\"a\\\"b\",\"c\\\\d\",\"\"],\"q3\":1.5}}"),
-        "r,,\"{\"\"a\\\"\"b\"\",\"\"c\\\\d\"\",\"\"\"\"}\",1.5\n");
-    assert_string_equal(copy(f, "{\"response_id\":\"\\\\.\",\"answers\":{\"q2\":[]}}"),
-                        "\"\\.\",,{},\n");
-}
-
-static void
-copy_refuses_what_is_no_number_and_leaves_the_buffer(void **state)
-{
-    struct fixture *f = *state;
-    tally_wire_put_raw(&f->out, tally_bytes_of("before"));
-    tally_bytes_t body = tally_bytes_of("{\"response_id\":\"r\",\"answers\":{\"q3\":\"many\"}}");
-    assert_int_equal(tally_export_copy_line(&f->out, &f->columns, body, &f->problem), -1);
-    assert_non_null(strstr(f->problem.text, "q3"));
-    assert_non_null(strstr(f->problem.text, "\"r\""));
-    assert_string_equal(written(f), "before");
-}
-
-static void
 what_is_not_a_response_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -193,7 +162,6 @@ what_is_not_a_response_is_refused(void **state)
     for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
         tally_bytes_t body = tally_bytes_of(bodies[i]);
         assert_int_equal(tally_export_csv_line(&f->out, &f->columns, body, &f->problem), -1);
-        assert_int_equal(tally_export_copy_line(&f->out, &f->columns, body, &f->problem), -1);
     }
     assert_int_equal(f->out.size, 0);
 }
@@ -228,8 +196,6 @@ main(int argc, char **argv)
         TEST(unicode_goes_through_unchanged),
         TEST(numbers_read_back_as_the_same_number),
         TEST(guard_marks_formulas_but_no_numbers),
-        TEST(copy_writes_lists_as_arrays_and_nothing_as_null),
-        TEST(copy_refuses_what_is_no_number_and_leaves_the_buffer),
         TEST(what_is_not_a_response_is_refused),
         TEST(ndjson_is_the_response_as_it_was_sent_on_one_line),
     };
