@@ -10,6 +10,7 @@
 #include "broker/row_decode.h"
 #include "broker/tick_lock.h"
 #include "lib/alloc.h"
+#include "lib/log.h"
 #include "lib/migrations.h"
 
 struct tally_recover_store {
@@ -55,7 +56,7 @@ tally_recover_store_error(const tally_recover_store_t *self)
 }
 
 //  One statement on a connection that is made when it is not there.  A connection that turns out to be dead is
-//  made anew once: it may have died long ago, while nobody used it.
+//  made anew once: it may have died long ago, while nobody used it.  Only for what may be done twice.
 static tally_db_outcome_t
 run(tally_recover_store_t *self, const char *sql, const tally_params_t *params, tally_rows_t *rows)
 {
@@ -63,13 +64,13 @@ run(tally_recover_store_t *self, const char *sql, const tally_params_t *params, 
     if (outcome == TALLY_DB_DONE) {
         outcome = tally_db_run(self->db, sql, params, rows);
     }
-    if (outcome == TALLY_DB_RETRY && !tally_db_connected(self->db)) {
+    if ((outcome == TALLY_DB_RETRY || outcome == TALLY_DB_UNKNOWN) && !tally_db_connected(self->db)) {
         outcome = tally_db_connect(self->db);
         if (outcome == TALLY_DB_DONE) {
             outcome = tally_db_run(self->db, sql, params, rows);
         }
     }
-    return outcome;
+    return outcome == TALLY_DB_UNKNOWN ? TALLY_DB_RETRY : outcome;
 }
 
 tally_db_outcome_t
@@ -96,16 +97,19 @@ tally_recover_store_check_schema(tally_recover_store_t *self)
 
 //  ---- epoch and ticks ------------------------------------------------------------------------------------
 
+//  Locks out every tick of an older broker, then raises the epoch.  In a transaction.
 static tally_db_outcome_t
-take_epoch(tally_recover_store_t *self, const char *instance, uint64_t *epoch)
+raise_epoch(tally_recover_store_t *self, const char *instance, uint64_t *epoch)
 {
     static const char update[] = "update tally.broker set epoch = epoch + 1, instance = $1, started_at = now() "
                                  "returning epoch";
     tally_rows_t rows;
     tally_params_t params = {0};
     tally_params_int8(&params, TALLY_TICK_LOCK);
-    tally_db_outcome_t outcome =
-        tally_db_run(self->db, "select pg_advisory_xact_lock($1)", &params, NULL);
+    tally_db_outcome_t outcome = tally_db_script(self->db, "set local lock_timeout = '3s'");
+    if (outcome == TALLY_DB_DONE) {
+        outcome = tally_db_run(self->db, "select pg_advisory_xact_lock($1)", &params, NULL);
+    }
     tally_params_free(&params);
     if (outcome == TALLY_DB_DONE) {
         tally_params_text(&params, tally_bytes_of(instance));
@@ -120,21 +124,54 @@ take_epoch(tally_recover_store_t *self, const char *instance, uint64_t *epoch)
     return outcome;
 }
 
-tally_db_outcome_t
-tally_recover_store_take_epoch(tally_recover_store_t *self, const char *instance, uint64_t *epoch)
+//  A tick takes milliseconds.  One that does not end belongs to a broker that was stopped in the middle of it, or waits
+//  for a standby that is gone; its session would hold its lock, and keep everybody out, for as long as it likes.
+static tally_db_outcome_t
+end_stuck_ticks(tally_recover_store_t *self)
+{
+    static const char terminate[] =
+        "select pg_terminate_backend(l.pid) from pg_locks l where l.locktype = 'advisory' and l.granted "
+        "and l.mode = 'ShareLock' and l.objsubid = 1 and l.classid::bigint << 32 | l.objid::bigint = $1 "
+        "and l.database = (select d.oid from pg_database d where d.datname = current_database())";
+    tally_params_t params = {0};
+    tally_params_int8(&params, TALLY_TICK_LOCK);
+    tally_rows_t rows;
+    tally_db_outcome_t outcome = run(self, terminate, &params, &rows);
+    tally_params_free(&params);
+    if (outcome == TALLY_DB_DONE && rows.rows > 0) {
+        tally_log_warn("ended sessions of an older broker: a tick of theirs did not end  sessions=%d", rows.rows);
+    }
+    return outcome;
+}
+
+static tally_db_outcome_t
+try_take_epoch(tally_recover_store_t *self, const char *instance, uint64_t *epoch)
 {
     tally_db_outcome_t outcome = tally_recover_store_connect(self);
     if (outcome == TALLY_DB_DONE) {
         outcome = tally_db_begin(self->db, TALLY_DB_READ_COMMITTED);
     }
     if (outcome == TALLY_DB_DONE) {
-        outcome = take_epoch(self, instance, epoch);
-    }
-    if (outcome != TALLY_DB_DONE) {
-        tally_db_rollback(self->db);
+        outcome = raise_epoch(self, instance, epoch);
+        if (outcome != TALLY_DB_DONE) {
+            tally_db_rollback(self->db);
+        }
     }
     //  Whether an unknown commit took an epoch does not matter: the next attempt takes a higher one.
     return outcome == TALLY_DB_UNKNOWN ? TALLY_DB_RETRY : outcome;
+}
+
+tally_db_outcome_t
+tally_recover_store_take_epoch(tally_recover_store_t *self, const char *instance, uint64_t *epoch)
+{
+    tally_db_outcome_t outcome = try_take_epoch(self, instance, epoch);
+    if (outcome == TALLY_DB_RETRY && strcmp(tally_db_sqlstate(self->db), "55P03") == 0) {
+        outcome = end_stuck_ticks(self);
+        if (outcome == TALLY_DB_DONE) {
+            outcome = try_take_epoch(self, instance, epoch);
+        }
+    }
+    return outcome;
 }
 
 static tally_db_outcome_t
@@ -154,17 +191,50 @@ tally_recover_store_read_epoch(tally_recover_store_t *self, uint64_t *epoch)
     return read_number(self, "select epoch from tally.broker", NULL, epoch);
 }
 
+//  Whoever comes first takes the number: the tick with its record, or we with a void one.  The insert waits for a
+//  transaction that has the number and is not over; not for long, since the broker stands still meanwhile.
+static tally_db_outcome_t
+take_number(tally_recover_store_t *self, const tally_params_t *params)
+{
+    tally_db_outcome_t outcome = tally_recover_store_connect(self);
+    if (outcome == TALLY_DB_DONE) {
+        outcome = tally_db_begin(self->db, TALLY_DB_READ_COMMITTED);
+    }
+    if (outcome != TALLY_DB_DONE) {
+        return outcome;
+    }
+    outcome = tally_db_script(self->db, "set local lock_timeout = '500ms'");
+    if (outcome == TALLY_DB_DONE) {
+        outcome = tally_db_run(
+            self->db, "insert into tally.tick (epoch, number, void) values ($1, $2, true) on conflict do nothing",
+            params, NULL);
+    }
+    if (outcome == TALLY_DB_DONE) {
+        outcome = tally_db_commit(self->db);
+    } else {
+        tally_db_rollback(self->db);
+    }
+    //  Unknown: the next attempt finds our own row, and that one says void.
+    return outcome == TALLY_DB_UNKNOWN ? TALLY_DB_RETRY : outcome;
+}
+
 tally_db_outcome_t
 tally_recover_store_find_tick(tally_recover_store_t *self, uint64_t epoch, uint64_t number, bool *found)
 {
     tally_params_t params = {0};
     tally_params_int8(&params, (int64_t)epoch);
     tally_params_int8(&params, (int64_t)number);
-    uint64_t count = 0;
-    tally_db_outcome_t outcome = read_number(
-        self, "select count(*) from tally.tick where epoch = $1 and number = $2", &params, &count);
+    tally_rows_t rows;
+    *found = false;
+    tally_db_outcome_t outcome = take_number(self, &params);
+    if (outcome == TALLY_DB_DONE) {
+        outcome = run(self, "select void from tally.tick where epoch = $1 and number = $2", &params, &rows);
+    }
+    if (outcome == TALLY_DB_DONE) {
+        assert(rows.rows == 1);
+        *found = !tally_rows_bool(&rows, 0, 0);
+    }
     tally_params_free(&params);
-    *found = count > 0;
     return outcome;
 }
 

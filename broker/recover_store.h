@@ -29,7 +29,8 @@ tally_db_outcome_t tally_recover_store_take_epoch(tally_recover_store_t *self, c
 //  The current epoch, to see whether somebody else took over.
 tally_db_outcome_t tally_recover_store_read_epoch(tally_recover_store_t *self, uint64_t *epoch) TALLY_MUST_CHECK;
 
-//  Did this tick commit?
+//  Did this tick commit?  Not found means that it did not and never will: its number is taken, so that statements which
+//  are still under way fail.  RETRY while its COMMIT is still going on.
 tally_db_outcome_t tally_recover_store_find_tick(tally_recover_store_t *self, uint64_t epoch, uint64_t number,
                                                  bool *found) TALLY_MUST_CHECK;
 

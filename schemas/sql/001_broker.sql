@@ -27,9 +27,12 @@ insert into tally.broker default values;
 -- tick: a row per transaction of the broker, kept for a while.  A broker whose COMMIT got no answer looks
 -- here, and then knows.  Rows and not one updated row: a snapshot held open elsewhere would let the chain
 -- of old versions grow with every commit.
+--   void: written by the broker that looked and did not find it.  From then on that tick can no longer commit, even when
+--   its statements still sit in a buffer on their way to PostgreSQL.
 create table tally.tick (
     epoch  bigint not null,
     number bigint not null,
+    void   boolean not null default false,
     primary key (epoch, number)
 );
 

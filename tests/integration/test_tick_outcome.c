@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "broker/recover_store.h"
 #include "broker/tick_lock.h"
 #include "broker/tick_store.h"
 #include "lib/alloc.h"
@@ -27,6 +28,7 @@ static tally_pg_t *pg;
 
 struct fixture {
     tally_tick_store_t *store;
+    tally_recover_store_t *reader;
     tally_db_t *looker;
     tally_plan_t *plan;
     tally_db_outcome_t outcome;
@@ -56,6 +58,7 @@ set_up(void **state)
     struct fixture *f = tally_alloc(sizeof *f);
     const char *conninfo = tally_pg_fresh(pg);
     f->store = tally_tick_store_new(conninfo, true);
+    f->reader = tally_recover_store_new(conninfo);
     f->looker = tally_db_new(conninfo, "test-looker");
     f->plan = tally_plan_new();
     *state = f;
@@ -71,6 +74,7 @@ tear_down(void **state)
 {
     struct fixture *f = *state;
     tally_tick_store_destroy(&f->store);
+    tally_recover_store_destroy(&f->reader);
     tally_db_destroy(&f->looker);
     tally_plan_destroy(&f->plan);
     free(f->bulk);
@@ -369,6 +373,33 @@ connection_lost_with_commit_unread_is_unknown_and_has_no_record(void **state)
     assert_goes_on(f);
 }
 
+//  The broker's end is gone, PostgreSQL has not read a byte of the tick yet: it will.
+static void
+tick_that_arrives_after_it_was_looked_for_cannot_commit(void **state)
+{
+    struct fixture *f = *state;
+    bool found = true;
+    pid_t backend = find_backend(f);
+    assert_int_equal(kill(backend, SIGSTOP), 0);
+    plan_message(f, 1000, tally_bytes_of("body"));
+    start(f, EPOCH);
+    assert_false(go_on(f, 200));
+    tally_tick_store_disconnect(f->store);
+    tally_plan_clear(f->plan);
+    must(tally_recover_store_find_tick(f->reader, EPOCH, 1, &found));
+    assert_false(found);
+    assert_int_equal(kill(backend, SIGCONT), 0);
+    int64_t give_up_at_ms = tally_clock_now_ms() + 5000;
+    while (look(f, "select count(*) from pg_stat_activity where application_name = 'tallyd-tick'")
+           > 0) {
+        assert_true(tally_clock_now_ms() < give_up_at_ms);
+        poll(NULL, 0, 5);
+    }
+    assert_int_equal(look(f, count_sql), 0);
+    f->plan->number = 1;
+    assert_goes_on(f);
+}
+
 //  ---- commits that wait for a standby --------------------------------------------------------------------
 
 //  Does a commit wait for the standby already?  One that does is cancelled.
@@ -392,7 +423,8 @@ commit_waits(struct fixture *f)
     return waits;
 }
 
-//  Lets a tick wait at its COMMIT, for a standby that does not exist, and runs `sql` meanwhile.
+//  Lets a tick wait at its COMMIT, for a standby that does not exist, and runs `sql` meanwhile; without it, leaves the
+//  tick there.
 static void
 disturb_commit(struct fixture *f, const char *sql)
 {
@@ -405,6 +437,9 @@ disturb_commit(struct fixture *f, const char *sql)
     plan_message(f, 1000, tally_bytes_of("body"));
     start(f, EPOCH);
     assert_false(go_on(f, 300));
+    if (sql == NULL) {
+        return;
+    }
     assert_int_equal(look(f, sql), 1);
     bool known = go_on(f, 10000);
     must(tally_db_script(f->looker, "alter system reset synchronous_standby_names"));
@@ -436,6 +471,29 @@ commit_that_may_not_have_reached_the_standby_is_unknown(void **state)
     assert_goes_on(f);
 }
 
+//  The broker's end is gone while PostgreSQL commits: nobody may say that it did not happen.
+static void
+tick_that_is_still_committing_is_not_said_to_be_lost(void **state)
+{
+    struct fixture *f = *state;
+    bool found = false;
+    disturb_commit(f, NULL);
+    tally_tick_store_disconnect(f->store);
+    tally_plan_clear(f->plan);
+    tally_db_outcome_t outcome = tally_recover_store_find_tick(f->reader, EPOCH, 1, &found);
+    must(tally_db_script(f->looker, "alter system reset synchronous_standby_names"));
+    must(tally_db_run(f->looker, "select pg_reload_conf()", NULL, NULL));
+    assert_int_equal(outcome, TALLY_DB_RETRY);
+    int64_t give_up_at_ms = tally_clock_now_ms() + 10000;
+    while (outcome == TALLY_DB_RETRY) {
+        assert_true(tally_clock_now_ms() < give_up_at_ms);
+        outcome = tally_recover_store_find_tick(f->reader, EPOCH, 1, &found);
+    }
+    must(outcome);
+    assert_true(found);
+    assert_int_equal(look(f, count_sql), 1);
+}
+
 #define SCENE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int
@@ -458,6 +516,8 @@ main(int argc, char **argv)
         SCENE(server_that_is_away_means_retry),
         SCENE(connection_lost_before_commit_went_out_is_never_done),
         SCENE(connection_lost_with_commit_unread_is_unknown_and_has_no_record),
+        SCENE(tick_that_arrives_after_it_was_looked_for_cannot_commit),
+        SCENE(tick_that_is_still_committing_is_not_said_to_be_lost),
         SCENE(connection_lost_at_commit_is_unknown_and_has_a_record),
         SCENE(commit_that_may_not_have_reached_the_standby_is_unknown),
     };
