@@ -19,6 +19,7 @@
 
 #define ANSWER_MS 3000    // a front that is silent for so long is given up
 #define RETRY_MS_MAX 5000
+#define LAST_LINGER_MS 500    // how long the last ping may take to leave
 #define PING_QUEUE "heartbeat"
 #define PING_TENANT "tally"
 
@@ -131,13 +132,14 @@ format_now(char out[32])
 }
 
 static char *
-make_ping(const struct beat_thread *self)
+make_ping(const struct beat_thread *self, bool last)
 {
     char now[32];
     format_now(now);
-    json_t *body = json_pack("{s:s, s:s, s:i, s:s, s:s, s:s}", "name", self->options->name, "role",
-                             self->options->role, "pid", (int)getpid(), "host", self->pings.host,
-                             "started_at", self->pings.started_at, "at", now);
+    json_t *body = json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:o*}", "name", self->options->name,
+                             "role", self->options->role, "pid", (int)getpid(), "host",
+                             self->pings.host, "started_at", self->pings.started_at, "at", now,
+                             "stopped", last ? json_true() : NULL);
     assert(body != NULL);
     char *text = json_dumps(body, JSON_COMPACT);
     assert(text != NULL);
@@ -282,13 +284,28 @@ take_answers(struct beat_thread *self, int64_t now_ms)
     zmq_msg_close(&frame);
 }
 
+//  Says that this end is a wanted one, so that nobody is alarmed by the silence.  Not waited for: when it gets lost, an
+//  alarm is what comes of it.
+static void
+ping_last(struct beat_thread *self)
+{
+    struct pings *pings = &self->pings;
+    if (pings->state != PING_READY) {
+        return;
+    }
+    end_pending(pings);
+    pings->pending = make_ping(self, true);
+    zsock_set_linger(pings->control, LAST_LINGER_MS);
+    send_pending(self, tally_clock_now_ms());
+}
+
 //  A ping that is still under way is not replaced: its number is taken.  The next follows its confirmation.
 static void
 ping_when_due(struct beat_thread *self, int64_t now_ms)
 {
     struct pings *pings = &self->pings;
     if (now_ms >= pings->due_at_ms && pings->pending == NULL) {
-        pings->pending = make_ping(self);
+        pings->pending = make_ping(self, false);
         pings->due_at_ms = now_ms + self->options->ping_ms;
         if (pings->state == PING_READY) {
             send_pending(self, now_ms);
@@ -398,6 +415,7 @@ run_thread(zsock_t *pipe, void *context)
         }
         take_answers(&self, now_ms);
     }
+    ping_last(&self);
     zsock_destroy(&self.beats.sink);
     zsock_destroy(&self.pings.control);
     free(self.pings.pending);

@@ -7,6 +7,8 @@
 //
 //      {"name":..., "role":..., "pid":N, "host":..., "started_at":T, "at":T}       T: "2026-01-31T23:59:59.123Z"
 //
+//  The last one, of a worker that ends as it should, has "stopped":true.
+//
 //  A stopped process stops this thread with it, and is seen to be stopped.  Nothing else runs here.
 
 #ifndef TALLY_RUNTIME_BEAT_H
