@@ -508,7 +508,9 @@ count_changed(const tally_asked_t *asked, const tally_tick_result_t *result)
         size_t k = 0;
         size_t count = asked->dead_retry ? result->retried.count : result->dropped.count;
         while (k < count
-               && asked->dead[i] != (asked->dead_retry ? result->retried.items[k].id : result->dropped.items[k].message)) {
+               && asked->dead[i]
+                      != (asked->dead_retry ? result->retried.items[k].id
+                                            : result->dropped.items[k].message)) {
             k++;
         }
         changed += k < count;

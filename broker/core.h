@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: MIT
-//  core - the state machine of the broker: queues, leases, terms, senders, and the plan of each tick.
+//  core - the state machine of the broker: queues, leases, terms, senders, and the plan of each
+//  tick.
 //
-//  Pure: no socket, no SQL, no clock, no thread, no random source but the seed it is given.  Time comes in as now_ms
-//  (monotonic), the outcome of a transaction as a tally_tick_result_t.  The same core runs in tallyd, in the unit
-//  tests and under the simulator.
+//  Pure: no socket, no SQL, no clock, no thread, no random source but the seed it is given.  Time
+//  comes in as now_ms (monotonic), the outcome of a transaction as a tally_tick_result_t.  The same
+//  core runs in tallyd, in the unit tests and under the simulator.
 //
-//  Use: create, load what the database holds, then feed inputs in any order; tally_core_seal() closes what was
-//  collected into a plan; when the plan's transaction is committed, tally_core_commit() makes its effects real.  One plan
-//  may be out at a time; inputs go on meanwhile and collect into the next.  There is no rollback: when a
-//  transaction did not happen, or nobody knows, the core is thrown away, loaded again from the database and the
-//  inputs are fed again (sends are idempotent by sequence, endings by lease).
+//  Use: create, load what the database holds, then feed inputs in any order; tally_core_seal()
+//  closes what was collected into a plan; when the plan's transaction is committed,
+//  tally_core_commit() makes its effects real.  One plan may be out at a time; inputs go on
+//  meanwhile and collect into the next.  There is no rollback: when a transaction did not happen,
+//  or nobody knows, the core is thrown away, loaded again from the database and the inputs are fed
+//  again (sends are idempotent by sequence, endings by lease).
 //
-//  What it guarantees: nothing is confirmed, delivered, answered or forgotten but through a committed plan; a
-//  message is in exactly one place (held by the window, delayed, waiting behind its key, ready, leased) from its insert to
-//  its end; outstanding messages of a worker never exceed its credit; a stream of an exclusive queue is delivered
-//  only to the holder of its term, under the epoch that was committed.
-//  Do not add I/O, clocks or randomness here.
+//  What it guarantees: nothing is confirmed, delivered, answered or forgotten but through a
+//  committed plan; a message is in exactly one place (held by the window, delayed, waiting behind
+//  its key, ready, leased) from its insert to its end; outstanding messages of a worker never
+//  exceed its credit; a stream of an exclusive queue is delivered only to the holder of its term,
+//  under the epoch that was committed. Do not add I/O, clocks or randomness here.
 
 #ifndef TALLY_CORE_H
 #define TALLY_CORE_H
@@ -49,9 +51,9 @@ bool tally_core_knows_sender(const tally_core_t *self, const uint8_t sender[TALL
 int64_t tally_core_sender_last(const tally_core_t *self, const uint8_t sender[TALLY_SENDER_BYTES]);
 //  A sender nobody is connected with and with nothing pending may be forgotten (the database keeps it).
 void tally_core_forget_sender(tally_core_t *self, const uint8_t sender[TALLY_SENDER_BYTES]);
-//  Ends loading.  Leases of workers that were not joined again by then go on until their deadline or until
-//  `orphans_ms` from now, whichever is first (workers of a broker that restarted forgot them: they count as crashed=false,
-//  returned uncounted).
+//  Ends loading.  Leases of workers that were not joined again by then go on until their deadline
+//  or until `orphans_ms` from now, whichever is first (workers of a broker that restarted forgot
+//  them: they count as crashed=false, returned uncounted).
 void tally_core_loaded(tally_core_t *self, int64_t orphans_ms, int64_t now_ms);
 
 //  ---- inputs ---------------------------------------------------------------------------------------------
@@ -106,17 +108,20 @@ void tally_core_housekeep(tally_core_t *self);
 
 //  ---- ticks ----------------------------------------------------------------------------------------------
 
-//  When a tick should be sealed: a time <= now_ms means at once, INT64_MAX means nothing is to be done.  Accounts for
-//  urgency (sends, and endings that free credit somebody waits for: at once; endings alone: a few ms of company) and for
-//  every deadline (leases, beats, due times, windows, back-offs of skipped endings and elections).
+//  When a tick should be sealed: a time <= now_ms means at once, INT64_MAX means nothing is to be
+//  done.  Accounts for urgency (sends, and endings that free credit somebody waits for: at once;
+//  endings alone: a few ms of company) and for every deadline (leases, beats, due times, windows,
+//  back-offs of skipped endings and elections).
 int64_t tally_core_next_ms(const tally_core_t *self, int64_t now_ms);
 
-//  Expires what is past, elects, leases what is ready to who has credit, and closes the plan.  NULL when there is nothing to
-//  write or tell.  Must not be called while a plan is out.  The plan is the core's; it stays valid until
-//  tally_core_commit returned AND the shell called tally_core_published.
+//  Expires what is past, elects, leases what is ready to who has credit, and closes the plan.  NULL
+//  when there is nothing to write or tell.  Must not be called while a plan is out.  The plan is
+//  the core's; it stays valid until tally_core_commit returned AND the shell called
+//  tally_core_published.
 tally_plan_t *tally_core_seal(tally_core_t *self, int64_t now_ms);
-//  The plan's transaction is committed (result NULL: the plan was silent).  Completes the plan's part for the shell (ids and
-//  duplicates of confirms, answers, notices, events; for leases whose bodies were fetched, items[].body).
+//  The plan's transaction is committed (result NULL: the plan was silent).  Completes the plan's
+//  part for the shell (ids and duplicates of confirms, answers, notices, events; for leases whose
+//  bodies were fetched, items[].body).
 void tally_core_commit(tally_core_t *self, tally_plan_t *plan, const tally_tick_result_t *result, int64_t now_ms);
 void tally_core_published(tally_core_t *self, tally_plan_t **plan_p);
 

@@ -57,7 +57,8 @@ typedef struct {
 //  What becomes of one message of a lease that ends, wholly or in part.
 typedef enum {
     TALLY_END_SETTLE = 1,               // delete message (and blob unless kept)
-    TALLY_END_RETURN = 2,               // message stays: write its counters, due, batch_max, history; past_window = true
+    //  message stays: write its counters, due, batch_max, history; past_window = true
+    TALLY_END_RETURN = 2,
     TALLY_END_BURY = 3,                 // move to dead_letter with reason and history
 } tally_end_kind_t;
 
@@ -143,21 +144,26 @@ typedef struct {
 } tally_plan_event_t;
 
 typedef struct {
-    uint64_t number;                    // of the tick, with the broker's epoch; written first as the tick's own record
+    //  of the tick, with the broker's epoch; written first as the tick's own record
+    uint64_t number;
 
     //  ---- written by the store, in this order ----
     TALLY_ARRAY(tally_tenant_row_t) tenants;        // new: insert (id, name) on conflict do nothing
     TALLY_ARRAY(tally_plan_message_t) messages;
     TALLY_ARRAY(tally_plan_sender_t) senders;       // upsert
-    size_t inbox_max;                               // > 0: move up to so many rows of tally.inbox, oldest first (skip locked),
-    uint64_t inbox_id;                              //   into message, with ids inbox_id, inbox_id + 1, ... in their order; return the new rows
-    TALLY_ARRAY(uint64_t) settled;                  // leases that end with all their messages settled, as one set: claim the
-                                                    //   lease rows (for update skip locked), delete their messages and blobs; return the
-                                                    //   lease ids claimed
-    TALLY_ARRAY(tally_plan_end_t) ends;             // other endings: only where the lease row could be claimed (skip locked) and still
-                                                    //   holds the message; shrinks the row, deletes it when empty; return (lease, message) done
-    TALLY_ARRAY(uint64_t) checks;                   // leases to look at (after ends): return (id, messages) of those that still exist;
-                                                    //   the core lists those of `ends` here as well
+    //  > 0: move up to so many rows of tally.inbox, oldest first (skip locked), into message, with
+    //  ids inbox_id, inbox_id + 1, ... in their order; return the new rows
+    size_t inbox_max;
+    uint64_t inbox_id;
+    //  leases that end with all their messages settled, as one set: claim the lease rows (for
+    //  update skip locked), delete their messages and blobs; return the lease ids claimed
+    TALLY_ARRAY(uint64_t) settled;
+    //  other endings: only where the lease row could be claimed (skip locked) and still holds the
+    //  message; shrinks the row, deletes it when empty; return (lease, message) done
+    TALLY_ARRAY(tally_plan_end_t) ends;
+    //  leases to look at (after ends): return (id, messages) of those that still exist; the core
+    //  lists those of `ends` here as well
+    TALLY_ARRAY(uint64_t) checks;
     TALLY_ARRAY(tally_plan_term_t) terms;           // return (queue, tenant) granted
     TALLY_ARRAY(tally_plan_result_t) results;       // insert on conflict do nothing
     TALLY_ARRAY(tally_plan_lease_t) leases;
@@ -167,11 +173,14 @@ typedef struct {
     TALLY_ARRAY(tally_plan_fetch_t) fetches;        // return (message, body)
     TALLY_ARRAY(tally_queue_row_t) queues;          // upsert by name; return the stored rows
     TALLY_ARRAY(tally_tenant_row_t) tenant_limits;  // update weight and quotas by id
-    TALLY_ARRAY(tally_plan_fetch_t) retried;        // dead letters back into message: counters and batch_max 0, history kept with
-                                                    //   'retried by operator', past_window true, same id; return the message rows
-    TALLY_ARRAY(tally_plan_fetch_t) dropped;        // dead letters (and their blobs) to delete; return (tenant, id) deleted
-    bool housekeep;                                 // delete results, dedupe keys past their time, senders unseen for 30 days (at most
-                                                    //   1000 of each), tick records older than 10 000 ticks of this epoch and of older epochs
+    //  dead letters back into message: counters and batch_max 0, history kept with 'retried by
+    //  operator', past_window true, same id; return the message rows
+    TALLY_ARRAY(tally_plan_fetch_t) retried;
+    //  dead letters (and their blobs) to delete; return (tenant, id) deleted
+    TALLY_ARRAY(tally_plan_fetch_t) dropped;
+    //  delete results, dedupe keys past their time, senders unseen for 30 days (at most 1000 of
+    //  each), tick records older than 10 000 ticks of this epoch and of older epochs
+    bool housekeep;
 
     //  ---- for the shell ----
     TALLY_ARRAY(uint64_t) sent_ids;
@@ -195,7 +204,8 @@ typedef struct {
     TALLY_ARRAY(uint64_t) settled;                  // leases claimed
     struct tally_ended { uint64_t lease, message; } *ended;
     size_t ended_count, ended_room;
-    TALLY_ARRAY(tally_lease_row_t) left;            // of `checks`: still there, with what they hold (ids: plain array in the row)
+    //  of `checks`: still there, with what they hold (ids: plain array in the row)
+    TALLY_ARRAY(tally_lease_row_t) left;
     TALLY_ARRAY(tally_plan_fetch_t) granted;        // terms: tenant and, in message, the queue
     struct tally_fetched { uint64_t message; tally_bytes_t body; } *fetched;
     size_t fetched_count, fetched_room;

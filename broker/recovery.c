@@ -185,8 +185,11 @@ halve(tally_broker_t *self, size_t count)
     if (caller != NULL) {
         tally_head_t head = {0};
         tally_cursor_t cursor;
-        const tally_fault_t bad = {TALLY_E_INTERNAL, TALLY_NO_INDEX, "PostgreSQL rejects this send; see the broker's log"};
-        tally_fault_t fault = tally_head_read((tally_bytes_t){culprit->chunk->data, culprit->chunk->size}, &head, &cursor);
+        const tally_fault_t bad = {TALLY_E_INTERNAL, TALLY_NO_INDEX,
+                                   "PostgreSQL rejects this send; see the broker's log"};
+        tally_fault_t fault = tally_head_read((tally_bytes_t){culprit->chunk->data,
+                                                              culprit->chunk->size},
+                                              &head, &cursor);
         assert(fault.code == 0);
         tally_front_refuse(self, caller->route, head.request, bad, 0);
     }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 //  tick_store - see tick_store.h.
 //
-//  A tick is one pipeline: BEGIN, the guard (lock, then epoch and the tick's own record), a statement for each section of
-//  the plan, COMMIT, sync.  Nothing is waited for between them.  In a pipeline a failed statement lets the server skip
-//  the rest up to the sync, COMMIT included.  After any failure the connection is given up: a new one costs less than
-//  knowing what state the old one is in.
+//  A tick is one pipeline: BEGIN, the guard (lock, then epoch and the tick's own record), a
+//  statement for each section of the plan, COMMIT, sync.  Nothing is waited for between them.  In a
+//  pipeline a failed statement lets the server skip the rest up to the sync, COMMIT included. After
+//  any failure the connection is given up: a new one costs less than knowing what state the old one
+//  is in.
 
 #include "broker/tick_store.h"
 

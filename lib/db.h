@@ -15,10 +15,13 @@
 //  Database calls have four outcomes, never two.
 typedef enum {
     TALLY_DB_DONE = 0,
-    TALLY_DB_RETRY,         // not done, may work again: connection lost before commit, serialization, deadlock, disk full
-    TALLY_DB_REJECT,        // not done, and would not be the next time: constraint, raised by a function (see sqlstate)
-    TALLY_DB_UNKNOWN,       // the connection was lost while COMMIT was under way: done or not, ask again by id
-                            //   (a statement outside begin .. commit is its own transaction: lost in it means the same)
+    //  not done, may work again: connection lost before commit, serialization, deadlock, disk full
+    TALLY_DB_RETRY,
+    //  not done, and would not be the next time: constraint, raised by a function (see sqlstate)
+    TALLY_DB_REJECT,
+    //  the connection was lost while COMMIT was under way: done or not, ask again by id (a
+    //  statement outside begin .. commit is its own transaction: lost in it means the same)
+    TALLY_DB_UNKNOWN,
 } tally_db_outcome_t;
 
 typedef struct tally_db tally_db_t;

@@ -30,8 +30,8 @@ void tally_export_file_discard(tally_export_file_t **self_p);
 //  size: begin from nothing.
 bool tally_export_file_inherit(tally_export_file_t *self, uint64_t lease,
                                uint64_t bytes) TALLY_MUST_CHECK;
-//  Copies at most `bytes_max` of it; *left is how much there still is; 0 as well when nothing is taken over.  In pieces, since a long copy must let its lease
-//  be extended.
+//  Copies at most `bytes_max` of it; *left is how much there still is; 0 as well when nothing is
+//  taken over.  In pieces, since a long copy must let its lease be extended.
 int tally_export_file_copy(tally_export_file_t *self, uint64_t bytes_max, uint64_t *left,
                            tally_problem_t *problem) TALLY_MUST_CHECK;
 //  Removes the parts of all other leases.

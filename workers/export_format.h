@@ -30,8 +30,8 @@ typedef struct {
 
 void tally_export_csv_header(tally_wire_t *out, const tally_columns_t *columns);
 
-//  One response each; `body` is the JSON as it was stored.  0, or -1 when it is not a response, with the problem told and
-//  the buffer as it was.
+//  One response each; `body` is the JSON as it was stored.  0, or -1 when it is not a response,
+//  with the problem told and the buffer as it was.
 int tally_export_csv_line(tally_wire_t *out, const tally_columns_t *columns, tally_bytes_t body,
                           tally_problem_t *problem) TALLY_MUST_CHECK;
 void tally_export_ndjson_line(tally_wire_t *out, tally_bytes_t body);

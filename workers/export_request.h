@@ -19,7 +19,8 @@ typedef struct {
 
 //  {"do":"export","survey":S,"format":"table|csv|ndjson","out":DIR}, {"do":"ls"}, {"do":"cancel","export":ID}.
 //  0, or -1 with the problem told and nothing to free.
-int tally_export_request_read(tally_export_request_t *self, tally_bytes_t body, tally_problem_t *problem) TALLY_MUST_CHECK;
+int tally_export_request_read(tally_export_request_t *self, tally_bytes_t body,
+                              tally_problem_t *problem) TALLY_MUST_CHECK;
 void tally_export_request_free(tally_export_request_t *self);
 const char *tally_export_format_name(tally_export_format_t format);
 

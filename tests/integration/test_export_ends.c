@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-//  The other ends of an export: refused, cancelled, failed, waiting; tables that replace one another; and what people are
-//  told of all of it.
+//  The other ends of an export: refused, cancelled, failed, waiting; tables that replace one
+//  another; and what people are told of all of it.
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -94,7 +94,10 @@ unknown_verb(struct fixture *f)
 static int
 far_version(struct fixture *f)
 {
-    const tally_hello_t hello = {.role = TALLY_ROLE_CLIENT, .version_min = 1, .version_max = 1, .name = good("stranger")};
+    const tally_hello_t hello = {.role = TALLY_ROLE_CLIENT,
+                                 .version_min = 1,
+                                 .version_max = 1,
+                                 .name = good("stranger")};
     tally_hello_write(&f->wire, 1, &hello);
     f->wire.data[TALLY_WIRE_HEAD_BYTES + 1] = 7;
     f->wire.data[TALLY_WIRE_HEAD_BYTES + 2] = 9;
@@ -159,7 +162,8 @@ long_key(struct fixture *f)
     uint8_t field[1 + TALLY_KEY_BYTES_MAX + 1];
     memset(field, 'k', sizeof field);
     field[0] = TALLY_KEY_BYTES_MAX + 1;
-    write_send(f, good("hostile"), good("stranger"), 1, TALLY_HAS_KEY, (tally_bytes_t){field, sizeof field}, good("body"));
+    write_send(f, good("hostile"), good("stranger"), 1, TALLY_HAS_KEY,
+               (tally_bytes_t){field, sizeof field}, good("body"));
     f->sequence--;
     return TALLY_E_LIMIT;
 }
@@ -192,7 +196,8 @@ large_body(struct fixture *f)
 static int
 far_sequence(struct fixture *f)
 {
-    tally_send_start(&f->wire, f->sequence + TALLY_SEND_WINDOW * 10 + roll(f, 1000000), good("hostile"), good("stranger"));
+    tally_send_start(&f->wire, f->sequence + TALLY_SEND_WINDOW * 10 + roll(f, 1000000),
+                     good("hostile"), good("stranger"));
     const tally_item_t item = {.priority = TALLY_PRIORITY_DEFAULT, .body = good("body")};
     tally_send_add(&f->wire, &item);
     return TALLY_E_SEQUENCE;
@@ -210,8 +215,13 @@ unknown_lease(struct fixture *f)
 static int
 bad_json(struct fixture *f)
 {
-    static const char *const texts[] = {"{\"op\":\"sta", "{\"op\":\"status\",\"op\":\"status\"}", "{\"op\":\"\xc3\x28\"}",
-                                        "[]", "null", "{\"op\":7}", "{\"op\":\"status\"}x"};
+    static const char *const texts[] = {"{\"op\":\"sta",
+                                        "{\"op\":\"status\",\"op\":\"status\"}",
+                                        "{\"op\":\"\xc3\x28\"}",
+                                        "[]",
+                                        "null",
+                                        "{\"op\":7}",
+                                        "{\"op\":\"status\"}x"};
     tally_wire_start(&f->wire, TALLY_ADMIN, 1);
     uint64_t kind = roll(f, sizeof texts / sizeof texts[0] + 1);
     if (kind == sizeof texts / sizeof texts[0]) {
@@ -294,7 +304,10 @@ code_of(zframe_t *answer)
 static void
 say_hello(struct fixture *f)
 {
-    const tally_hello_t hello = {.role = TALLY_ROLE_CLIENT, .version_min = 1, .version_max = 1, .name = good("stranger")};
+    const tally_hello_t hello = {.role = TALLY_ROLE_CLIENT,
+                                 .version_min = 1,
+                                 .version_max = 1,
+                                 .name = good("stranger")};
     tally_hello_write(&f->wire, 1, &hello);
     zframe_t *answer = request(f);
     assert_int_equal(zframe_data(answer)[3], TALLY_WELCOME);
@@ -320,7 +333,8 @@ setup(void **state)
     f->instance = tally_instance_new();
     tally_instance_must(f->instance, "up", "--workers", "heartbeat=1", NULL);
     f->good = tally_client_new(tally_instance_endpoint(f->instance));
-    const char *reply = tally_client_admin(f->good, "{\"op\":\"queue.put\",\"queue\":{\"name\":\"hostile\"}}", ANSWER_MS);
+    const char *reply = tally_client_admin(
+        f->good, "{\"op\":\"queue.put\",\"queue\":{\"name\":\"hostile\"}}", ANSWER_MS);
     if (reply == NULL || strstr(reply, "\"ok\":true") == NULL) {
         return -1;
     }
@@ -396,7 +410,10 @@ a_peer_that_chose_its_own_identity_is_not_served(void **state)
     zsock_set_linger(socket, 0);
     f->stranger = socket;       // freed by the fixture whatever happens
     assert_int_equal(zsock_connect(socket, "%s", tally_instance_endpoint(f->instance)), 0);
-    const tally_hello_t hello = {.role = TALLY_ROLE_CLIENT, .version_min = 1, .version_max = 1, .name = good("stranger")};
+    const tally_hello_t hello = {.role = TALLY_ROLE_CLIENT,
+                                 .version_min = 1,
+                                 .version_max = 1,
+                                 .name = good("stranger")};
     tally_hello_write(&f->wire, 1, &hello);
     assert_int_not_equal(zmq_send(zsock_resolve(socket), f->wire.data, f->wire.size, 0), -1);
     good_client_is_served(f);
@@ -435,7 +452,8 @@ garbage_and_unknown_leases_in_the_sink_are_counted_and_harm_nobody(void **state)
     assert_int_equal(zsock_connect(f->sink, "%s", endpoint), 0);
     for (int i = 0; i < 1000; i++) {
         tally_records_start(&f->wire, roll(f, 1u << 30));
-        const tally_record_t record = {.kind = (uint8_t)(TALLY_RECORD_SETTLE + 2 * (i % 2)), .lease = 1 + roll(f, 1u << 30)};
+        const tally_record_t record = {.kind = (uint8_t)(TALLY_RECORD_SETTLE + 2 * (i % 2)),
+                                       .lease = 1 + roll(f, 1u << 30)};
         tally_records_add(&f->wire, &record, NULL);
         if (i % 2 == 0) {
             f->wire.size -= 1 + roll(f, 8);     // cut

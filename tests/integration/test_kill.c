@@ -81,7 +81,8 @@ survives_the_death_of(struct fixture *f, const char *process, int signal_number)
     tally_instance_await_another(f->instance, process, before, BACK_MS);
     assert_int_equal(tally_instance_join(f->instance, submit, 120000), 0);
     tally_instance_must(f->instance, "statistics", "refresh", "-t", tenant, "--wait", "--timeout", "90s", NULL);
-    json_t *shown = tally_instance_json(f->instance, "statistics", "show", "-t", tenant, "-s", f->data.slug, "--json", NULL);
+    json_t *shown = tally_instance_json(f->instance, "statistics", "show", "-t", tenant, "-s",
+                                        f->data.slug, "--json", NULL);
     char *difference = survey_data_difference(f->data.expected, shown);
     json_decref(shown);
     free(tenant);
@@ -133,7 +134,8 @@ nothing_confirmed_is_gone_after_down_and_up(void **state)
     tally_instance_must(f->instance, "down", NULL);
     tally_instance_must(f->instance, "up", NULL);
     tally_instance_must(f->instance, "statistics", "refresh", "-t", "again", "--wait", "--timeout", "90s", NULL);
-    json_t *shown = tally_instance_json(f->instance, "statistics", "show", "-t", "again", "-s", f->data.slug, "--json", NULL);
+    json_t *shown = tally_instance_json(f->instance, "statistics", "show", "-t", "again", "-s",
+                                        f->data.slug, "--json", NULL);
     char *difference = survey_data_difference(f->data.expected, shown);
     json_decref(shown);
     assert_null(difference);

@@ -69,7 +69,8 @@ refresh(struct fixture *f, const char *tenant)
 static void
 shows_exactly(struct fixture *f, const survey_data_t *data, const char *tenant)
 {
-    json_t *shown = tally_instance_json(f->instance, "statistics", "show", "-t", tenant, "-s", data->slug, "--json", NULL);
+    json_t *shown = tally_instance_json(f->instance, "statistics", "show", "-t", tenant, "-s",
+                                        data->slug, "--json", NULL);
     char *difference = survey_data_difference(data->expected, shown);
     json_decref(shown);
     if (difference != NULL) {
@@ -127,7 +128,8 @@ two_tenants_at_once_do_not_mix(void **state)
     for (size_t i = 0; i < f->count; i++) {
         for (size_t t = 0; t < 2; t++) {
             char *name = tally_format("submit-%zu-%zu", t, i);
-            pids[t][i] = tally_instance_spawn(f->instance, name, "submit", f->surveys[i].responses, "-t", tenants[t], NULL);
+            pids[t][i] = tally_instance_spawn(f->instance, name, "submit", f->surveys[i].responses,
+                                              "-t", tenants[t], NULL);
             free(name);
         }
     }
@@ -171,7 +173,8 @@ recomputing_while_responses_arrive_misses_and_doubles_none(void **state)
     refresh(f, "acme");
     shows_exactly(f, &data, "acme");
     all_show_exactly(f, "acme");
-    tally_instance_must(f->instance, "statistics", "recompute", "-t", "acme", "-s", data.slug, "--block", "64", "--wait", NULL);
+    tally_instance_must(f->instance, "statistics", "recompute", "-t", "acme", "-s", data.slug,
+                        "--block", "64", "--wait", NULL);
     shows_exactly(f, &data, "acme");
     survey_data_free(&data);
 }
@@ -210,7 +213,8 @@ a_response_that_does_not_fit_is_buried_and_others_are_not_disturbed(void **state
     tally_instance_must(f->instance, "submit", path, "-t", "mixed", NULL);
     free(path);
     refresh(f, "mixed");
-    json_t *shown = tally_instance_json(f->instance, "statistics", "show", "-t", "mixed", "-s", "generated", "--json", NULL);
+    json_t *shown = tally_instance_json(f->instance, "statistics", "show", "-t", "mixed", "-s",
+                                        "generated", "--json", NULL);
     assert_int_equal(json_integer_value(json_object_get(shown, "responses")), 2);
     json_decref(shown);
     const tally_output_t *dead = tally_instance_must(f->instance, "dead", "ls", "-t", "mixed", "--json", NULL);

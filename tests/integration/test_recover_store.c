@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-//  What the broker reads outside its ticks, and how it takes its place: schema, epoch, the fate of a tick, everything at
-//  start, and single things.
+//  What the broker reads outside its ticks, and how it takes its place: schema, epoch, the fate of
+//  a tick, everything at start, and single things.
 
 #include <setjmp.h>
 #include <stdarg.h>
