@@ -150,24 +150,26 @@ insert_row(tally_db_t *db, const tally_export_key_t *key, const char *survey, co
     return run(db, sql, &params, NULL);
 }
 
-//  A row that failed is from before an operator gave the message another chance.
+//  A row that failed is from before an operator gave the message another chance; one without a definition was made to tell
+//  why it could not begin.
 static tally_export_answer_t
-forget_failed(tally_db_t *db, const tally_export_key_t *key)
+forget_row(tally_db_t *db, const tally_export_key_t *key)
 {
     static const char sql[] =
         "with " HELD
         " delete from tally.export e using held"
         " where e.tenant = (select t.id from tally.tenant t where t.name = $1) and e.id = $2"
-        "   and e.state = 'failed'";
+        "   and (e.state = 'failed' or (e.state = 'running' and e.definition is null))";
     tally_params_t params = {0};
     add_key(&params, key);
     tally_params_int8(&params, (int64_t)key->lease);
     return run(db, sql, &params, NULL);
 }
 
+//  *there: it is, and was begun.
 static tally_export_answer_t
 read_row(tally_db_t *db, const tally_export_key_t *key, tally_export_row_t *row,
-         tally_wire_t *definition)
+         tally_wire_t *definition, bool *there)
 {
     static const char sql[] =
         "select e.state, e.rows_done, e.rows_total, e.last_number, e.until_number, e.file_bytes,"
@@ -181,14 +183,16 @@ read_row(tally_db_t *db, const tally_export_key_t *key, tally_export_row_t *row,
     if (answer != TALLY_EXPORT_OK) {
         return answer;
     }
-    if (rows.rows == 0) {
-        return TALLY_EXPORT_STALE;      // nothing was inserted: the lease is not ours
+    tally_bytes_t state = rows.rows == 0 ? tally_bytes_of("failed") : tally_rows_bytes(&rows, 0, 0);
+    if (tally_bytes_equal(state, tally_bytes_of("cancelled"))) {
+        return TALLY_EXPORT_CANCELLED;
     }
-    tally_bytes_t state = tally_rows_bytes(&rows, 0, 0);
-    if (!tally_bytes_equal(state, tally_bytes_of("running"))) {
-        //  done: by another lease, whose settle made an end of this one
-        return tally_bytes_equal(state, tally_bytes_of("cancelled")) ? TALLY_EXPORT_CANCELLED
-                                                                     : TALLY_EXPORT_STALE;
+    if (tally_bytes_equal(state, tally_bytes_of("done"))) {
+        return TALLY_EXPORT_STALE;      // by another lease, whose settle made an end of this one
+    }
+    *there = tally_bytes_equal(state, tally_bytes_of("running")) && !tally_rows_null(&rows, 0, 7);
+    if (!*there) {
+        return TALLY_EXPORT_OK;
     }
     row->rows_done = tally_rows_int8(&rows, 0, 1);
     row->rows_total = tally_rows_int8(&rows, 0, 2);
@@ -206,14 +210,20 @@ tally_export_store_open(tally_db_t *db, const tally_export_key_t *key, const cha
                         const char *format, const char *target, tally_export_row_t *row,
                         tally_wire_t *definition)
 {
-    tally_export_answer_t answer = forget_failed(db, key);
+    bool there = false;
+    tally_export_answer_t answer = read_row(db, key, row, definition, &there);
+    if (answer != TALLY_EXPORT_OK || there) {
+        return answer;
+    }
+    answer = forget_row(db, key);
     if (answer == TALLY_EXPORT_OK) {
         answer = insert_row(db, key, survey, format, target);
     }
     if (answer == TALLY_EXPORT_OK) {
-        answer = read_row(db, key, row, definition);
+        answer = read_row(db, key, row, definition, &there);
     }
-    return answer;
+    //  When nothing was inserted the lease is not ours.
+    return answer == TALLY_EXPORT_OK && !there ? TALLY_EXPORT_STALE : answer;
 }
 
 tally_export_answer_t

@@ -317,6 +317,22 @@ last_failure_is_written_down_and_frees_the_disk(void **state)
 }
 
 static void
+export_that_could_not_begin_is_complete_when_it_can(void **state)
+{
+    export_scene_t *scene = *state;
+    export_scene_fill(scene, 10);
+    scene->tools.outlet.place.base = "/proc/self";      // no directory can be made there
+    export_scene_request(scene, "csv", "new");
+    assert_int_equal(run_once(scene, 0), TALLY_RUN_FAILED);
+    export_scene_assert_value(scene, "select state || ' ' || (error like 'could not open%')"
+                                     " from tally.exports", "running true");
+    scene->tools.outlet.place.base = scene->dir;
+    assert_true(export_scene_lease_again(scene));
+    assert_int_equal(run_once(scene, 1), TALLY_RUN_SETTLED);
+    export_scene_assert_value(scene, "select state || ' ' || rows_done from tally.exports", "done 10");
+}
+
+static void
 response_that_does_not_fit_its_column_is_told(void **state)
 {
     export_scene_t *scene = *state;
@@ -497,6 +513,7 @@ main(int argc, char **argv)
         TEST(cancel_tells_what_there_is_to_cancel),
         TEST(full_disk_fails_clearly_and_the_run_goes_on_later),
         TEST(last_failure_is_written_down_and_frees_the_disk),
+        TEST(export_that_could_not_begin_is_complete_when_it_can),
         TEST(response_that_does_not_fit_its_column_is_told),
         TEST(target_that_is_away_is_a_failure_of_the_export),
         TEST(export_that_was_buried_or_dropped_is_shown_as_failed),
