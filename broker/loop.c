@@ -17,7 +17,7 @@
 #define EVENTS_PER_TURN 64
 #define SNAPSHOT_MS 1000
 #define INBOX_POLL_MS 1000          // notes tell at once; this is for senders that are no workers
-#define HOUSEKEEP_MS 60000
+#define HOUSEKEEP_MS 1000
 
 void
 tally_broker_watch(tally_broker_t *self, int fd, void *what)

@@ -178,8 +178,8 @@ typedef struct {
     TALLY_ARRAY(tally_plan_fetch_t) retried;
     //  dead letters (and their blobs) to delete; return (tenant, id) deleted
     TALLY_ARRAY(tally_plan_fetch_t) dropped;
-    //  delete results, dedupe keys past their time, senders unseen for 30 days (at most 1000 of
-    //  each), tick records older than 10 000 ticks of this epoch and of older epochs
+    //  delete results, dedupe keys past their time, senders unseen for 30 days, tick records older
+    //  than 10 000 ticks of this epoch and of older epochs; a few thousand of each at most
     bool housekeep;
 
     //  ---- for the shell ----

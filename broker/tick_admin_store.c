@@ -151,22 +151,29 @@ housekeep_write(tally_statement_params_t *params, const tally_plan_t *plan)
     next_one(params, (int64_t)plan->number);
 }
 
-//  A thousand of each at a time, so that no tick is held up; ticks of this epoch are kept for a while.
+//  Of each kind the oldest few thousand, found by an index: no tick is held up, however much is kept.  Senders have no
+//  index on when they were seen, since every tick writes that: some are looked at, from a random one on.  Ticks of this
+//  epoch are kept for a while; far below there are only dead rows, which a snapshot held open elsewhere may pile up.
 static const char housekeep_sql[] =
-    "with results as (delete from tally.result where (sender, sequence, item) in "
-    "(select sender, sequence, item from tally.result where until < now() limit 1000)), "
-    "dedupes as (delete from tally.dedupe where (tenant, queue, key) in "
-    "(select tenant, queue, key from tally.dedupe where until < now() limit 1000)), "
-    "senders as (delete from tally.sender where id in "
-    "(select id from tally.sender where seen_at < now() - interval '30 days' limit 1000)) "
-    "delete from tally.tick t using tally.broker b "
-    "where t.epoch < b.epoch or t.epoch = b.epoch and t.number < $1::bigint - 10000";
-
-#define STATEMENT(section, read) {#section, section##_sql, section##_wanted, section##_write, read}
+    "with results as (delete from tally.result where ctid = any (array("
+    "select r.ctid from tally.result r where r.until < now() order by r.until limit 5000))), "
+    "dedupes as (delete from tally.dedupe where ctid = any (array("
+    "select d.ctid from tally.dedupe d where d.until < now() order by d.until limit 5000))), "
+    "senders as (delete from tally.sender where ctid = any (array("
+    "select s.ctid from (select ctid, seen_at from tally.sender where id >= (select gen_random_uuid()) "
+    "order by id limit 1000) s where s.seen_at < now() - interval '30 days'))), "
+    "older as (delete from tally.tick where ctid = any (array("
+    "select t.ctid from tally.tick t where t.epoch < (select epoch from tally.broker) order by t.epoch limit 5000))) "
+    "delete from tally.tick where ctid = any (array("
+    "select t.ctid from tally.tick t where t.epoch = (select epoch from tally.broker) "
+    "and t.number between $1::bigint - 200000 and $1::bigint - 10001 order by t.number limit 5000))";
 
 const tally_statement_t tally_tick_admin_statements[] = {
-    STATEMENT(queues, queues_read),     STATEMENT(tenant_limits, NULL), STATEMENT(retried, retried_read),
-    STATEMENT(dropped, dropped_read),   STATEMENT(housekeep, NULL),
+    TALLY_STATEMENT(queues, queues_read),
+    TALLY_STATEMENT(tenant_limits, NULL),
+    TALLY_STATEMENT(retried, retried_read),
+    TALLY_STATEMENT(dropped, dropped_read),
+    TALLY_STATEMENT(housekeep, NULL),
 };
 const size_t tally_tick_admin_statement_count =
     sizeof tally_tick_admin_statements / sizeof tally_tick_admin_statements[0];

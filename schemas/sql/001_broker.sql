@@ -151,6 +151,7 @@ create table tally.dedupe (
     until   timestamptz not null,
     primary key (tenant, queue, key)
 );
+create index dedupe_until on tally.dedupe (until);
 
 create table tally.result (
     sender   uuid not null,
@@ -162,6 +163,7 @@ create table tally.result (
     until    timestamptz not null,
     primary key (sender, sequence, item)
 );
+create index result_until on tally.result (until);
 
 create table tally.dead_letter (
     tenant     integer not null,
