@@ -106,6 +106,7 @@ add_body(json_t *object, tally_bytes_t body)
         json_object_set_new(object, "body", text);
         return;
     }
+    assert(body.data != NULL);          // an empty body is text
     char *hex = tally_alloc(body.size * 2 + 1);
     for (size_t i = 0; i < body.size; i++) {
         snprintf(hex + i * 2, 3, "%02x", ((const uint8_t *)body.data)[i]);
