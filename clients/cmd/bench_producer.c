@@ -78,6 +78,7 @@ send_batch(struct producer *p)
     if (p->first_sequence == 0) {
         p->first_sequence = sequence;
     }
+    assert(bench->batch > 0);
     assert(sequence == p->first_sequence + p->next / bench->batch);
     p->next += bench->batch;
     return 0;
