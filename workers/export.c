@@ -14,25 +14,25 @@
 #include "lib/log.h"
 #include "workers/export_run.h"
 
-#define SLICE_MS 250             // what a question may have to wait
+#define SLICE_MS 250    // what a question may have to wait
 #define CHECKPOINT_MS 1000
 #define CHECKPOINT_ROWS 20000
-#define NEXT_SLICE_MS 5          // in between the worker is free for what people ask
+#define NEXT_SLICE_MS 5    // in between the worker is free for what people ask
 #define LATER_MS_MIN 20
 #define LATER_MS_MAX 100
-#define BLOCKED_MS 5000          // while we wait for a table, so does everybody who comes to read it
+#define BLOCKED_MS 5000    // while we wait for a table, so does everybody who comes to read it
 #define AWAY_MS 200
-#define RETRY_MS 5000           // disks and target databases need longer to recover than the policy's
-#define RETRY_MS_MAX 60000      // back-off allows for; doubles
-#define FORGET_MS 30000         // a run that goes on elsewhere
-#define TARGET_IDLE_LIMIT_MS 1000     // a stopped worker is in its successor's way no longer
+#define RETRY_MS 5000         // disks and target databases need longer to recover than the policy's
+#define RETRY_MS_MAX 60000    // back-off allows for; doubles
+#define FORGET_MS 30000       // a run that goes on elsewhere
+#define TARGET_IDLE_LIMIT_MS 1000    // a stopped worker is in its successor's way no longer
 
 //  What the callbacks of a run need.
 struct export_role {
     tally_worker_t *worker;
-    const tally_work_t *work;       // in hand
+    const tally_work_t *work;    // in hand
     tally_export_tools_t tools;
-    tally_export_run_t *run;        // the last one that was not finished, or NULL
+    tally_export_run_t *run;    // the last one that was not finished, or NULL
     int64_t run_at_ms;
 };
 
@@ -214,14 +214,14 @@ conclude(struct export_role *self, const tally_delivered_t *item, tally_run_end_
         tally_worker_note(self->worker, self->work);
         break;
     case TALLY_RUN_LATER:
-        give_back(self, false,
-                  LATER_MS_MIN + randombytes_uniform(LATER_MS_MAX - LATER_MS_MIN + 1), "");
+        give_back(self, false, LATER_MS_MIN + randombytes_uniform(LATER_MS_MAX - LATER_MS_MIN + 1),
+                  "");
         break;
     case TALLY_RUN_SLICE:
         give_back(self, false, NEXT_SLICE_MS, "");
         break;
     case TALLY_RUN_BLOCKED:
-        give_back(self, false, BLOCKED_MS, "");   // the row says why
+        give_back(self, false, BLOCKED_MS, "");    // the row says why
         break;
     case TALLY_RUN_AWAY:
         tally_log_warn("gave an export back: the database is away: %s  tenant=%s export=%" PRIu64,
@@ -322,7 +322,8 @@ cancel_export(struct export_role *self, const tally_delivered_t *item, uint64_t 
     if (got != TALLY_EXPORT_OK) {
         put_off(self, item, got);
     } else if (strcmp(cancel.state, "cancelled") == 0) {
-        char *json = tally_format("{\"ok\":true,\"export\":\"%" PRIu64 "\",\"state\":\"cancelled\"}",
+        char *json = tally_format("{\"ok\":true,\"export\":\"%" PRIu64
+                                  "\",\"state\":\"cancelled\"}",
                                   id);
         answer(self, item, json);
         free(json);
@@ -378,7 +379,7 @@ static const char *const options[] = {"out", "out-any", "target", "csv-guard", N
 const tally_worker_role_t tally_export_role = {
     .role = "export",
     .summary = "Writes survey responses to tables and files.",
-    .queues = {"export-read", "export", NULL},     // both ready: a question is soon answered
+    .queues = {"export-read", "export", NULL},    // both ready: a question is soon answered
     .credit = 1,
     .start = start,
     .work = work,

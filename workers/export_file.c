@@ -19,7 +19,7 @@
 struct tally_export_file {
     int directory;
     int fd;
-    int source;                 // an earlier lease's part while it is copied; -1
+    int source;    // an earlier lease's part while it is copied; -1
     uint64_t source_left;
     char *name;
     char *part;
@@ -49,7 +49,8 @@ part_name(const char *name, uint64_t lease)
 }
 
 tally_export_file_t *
-tally_export_file_new(const tally_place_t *place, const char *name, uint64_t lease, tally_problem_t *problem)
+tally_export_file_new(const tally_place_t *place, const char *name, uint64_t lease,
+                      tally_problem_t *problem)
 {
     tally_export_file_t *self = tally_alloc(sizeof *self);
     self->source = -1;
@@ -107,7 +108,7 @@ tally_export_file_discard(tally_export_file_t **self_p)
 {
     tally_export_file_t *self = *self_p;
     if (self != NULL && !self->published) {
-        unlinkat(self->directory, self->part, 0);       // gone already is as good
+        unlinkat(self->directory, self->part, 0);    // gone already is as good
     }
     tally_export_file_destroy(self_p);
 }
@@ -139,7 +140,8 @@ tally_export_file_inherit(tally_export_file_t *self, uint64_t lease, uint64_t by
 }
 
 int
-tally_export_file_copy(tally_export_file_t *self, uint64_t bytes_max, uint64_t *left, tally_problem_t *problem)
+tally_export_file_copy(tally_export_file_t *self, uint64_t bytes_max, uint64_t *left,
+                       tally_problem_t *problem)
 {
     *left = 0;
     if (self->source == -1) {
@@ -271,7 +273,7 @@ void
 tally_export_file_sha256(const tally_export_file_t *self, char hex[TALLY_SHA256_HEX_SIZE])
 {
     unsigned char hash[crypto_hash_sha256_BYTES];
-    crypto_hash_sha256_state state = self->hash;        // final() would end the running one
+    crypto_hash_sha256_state state = self->hash;    // final() would end the running one
     crypto_hash_sha256_final(&state, hash);
     sodium_bin2hex(hex, TALLY_SHA256_HEX_SIZE, hash, sizeof hash);
 }

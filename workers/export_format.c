@@ -15,8 +15,9 @@ put_text(tally_wire_t *out, const char *text)
 
 //  ---- cells -------------------------------------------------------------------------------------
 
-//  Beyond what RFC 4180 asks for: blanks at the ends, which some readers strip; a backslash first, since a line of `\.`
-//  ends what PostgreSQL's COPY reads; and emptiness, since an empty cell means no answer.
+//  Beyond what RFC 4180 asks for: blanks at the ends, which some readers strip; a backslash first,
+//  since a line of `\.` ends what PostgreSQL's COPY reads; and emptiness, since an empty cell means
+//  no answer.
 static bool
 wants_quotes(tally_bytes_t text)
 {
@@ -49,7 +50,7 @@ put_cell(tally_wire_t *out, tally_bytes_t text)
     for (size_t i = 0; i < text.size; i++) {
         if (data[i] == '"') {
             tally_wire_put_raw(out, (tally_bytes_t){data + from, i + 1 - from});
-            from = i;           // the quote itself once more, with what follows
+            from = i;    // the quote itself once more, with what follows
         }
     }
     if (from < text.size) {
@@ -102,7 +103,7 @@ json_text(const json_t *value)
 {
     char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
     if (text == NULL) {
-        abort();                // a value that was parsed can be printed: out of memory
+        abort();    // a value that was parsed can be printed: out of memory
     }
     return text;
 }
@@ -145,7 +146,8 @@ tally_export_csv_header(tally_wire_t *out, const tally_columns_t *columns)
 
 //  The response with its id and answers borrowed from it, or NULL.
 static json_t *
-load_response(tally_bytes_t body, const json_t **id, const json_t **answers, tally_problem_t *problem)
+load_response(tally_bytes_t body, const json_t **id, const json_t **answers,
+              tally_problem_t *problem)
 {
     json_error_t error;
     json_t *response = json_loadb(body.data, body.size, 0, &error);

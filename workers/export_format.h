@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 //  export_format - stored responses as lines of CSV or NDJSON.
 //
-//  CSV is RFC 4180 in UTF-8, lines ended by CRLF: a header of `response_id` and the question ids, then one
-//  line a response.  An empty cell is no answer, "" in quotes is the empty text; several choices are a JSON array
-//  in one cell.  Values are exactly those that were sent, unless the guard against spreadsheet formulas was asked
-//  for, which puts ' before texts that a spreadsheet would run.
-//  NDJSON is each response as it was sent, so that a line can be submitted again.
+//  CSV is RFC 4180 in UTF-8, lines ended by CRLF: a header of `response_id` and the question ids,
+//  then one line a response.  An empty cell is no answer, "" in quotes is the empty text; several
+//  choices are a JSON array in one cell.  Values are exactly those that were sent, unless the guard
+//  against spreadsheet formulas was asked for, which puts ' before texts that a spreadsheet would
+//  run. NDJSON is each response as it was sent, so that a line can be submitted again.
 //
 //  Pure: appends to a buffer.  No file, no connection, no knowledge of exports.
 
@@ -18,14 +18,14 @@
 typedef enum { TALLY_COLUMN_TEXT, TALLY_COLUMN_LIST, TALLY_COLUMN_NUMBER } tally_column_kind_t;
 
 typedef struct {
-    const char *question;               // its id, the key in a response's answers
+    const char *question;    // its id, the key in a response's answers
     tally_column_kind_t kind;
 } tally_column_t;
 
 typedef struct {
-    const tally_column_t *columns;      // borrowed
+    const tally_column_t *columns;    // borrowed
     size_t count;
-    bool guard;                         // CSV: against formulas
+    bool guard;    // CSV: against formulas
 } tally_columns_t;
 
 void tally_export_csv_header(tally_wire_t *out, const tally_columns_t *columns);

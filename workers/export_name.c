@@ -18,7 +18,8 @@ write_hash(char out[HASH_DIGITS + 1], tally_bytes_t text)
     sodium_bin2hex(out, HASH_DIGITS + 1, hash, HASH_BYTES);
 }
 
-//  The leading part of `text` that fits and ends between two characters of UTF-8, `~`, and a hash of all of it.
+//  The leading part of `text` that fits and ends between two characters of UTF-8, `~`, and a hash
+//  of all of it.
 static void
 write_hashed(char out[TALLY_IDENTIFIER_BYTES_MAX + 1], tally_bytes_t text)
 {

@@ -123,7 +123,8 @@ static tally_place_outcome_t
 blame(const char *path, tally_problem_t *problem)
 {
     if (errno == ELOOP || errno == ENOTDIR) {
-        tally_problem_set(problem, "\"%s\" leads over a symbolic link or a file; name a directory", path);
+        tally_problem_set(problem, "\"%s\" leads over a symbolic link or a file; name a directory",
+                          path);
         return TALLY_PLACE_REFUSED;
     }
     if (errno == ENAMETOOLONG) {
@@ -193,7 +194,7 @@ tally_export_place_open(const tally_place_rule_t *rule, const char *wanted, tall
     }
     if (rest == NULL) {
         tally_problem_set(problem, "\"%s\" is not inside this worker's directory \"%s\"", wanted,
-                            rule->base);
+                          rule->base);
         return TALLY_PLACE_REFUSED;
     }
     return open_inside(rule->base, rest, place, problem);

@@ -54,7 +54,8 @@ read_export(tally_export_request_t *self, const json_t *request, tally_problem_t
     }
     self->format = (tally_export_format_t)at;
     if (json_is_string(out) && self->format == TALLY_FORMAT_TABLE) {
-        return tally_problem_set(problem, "\"out\" is for files; a table goes to the worker's target database");
+        return tally_problem_set(
+            problem, "\"out\" is for files; a table goes to the worker's target database");
     }
     self->survey = tally_strdup(survey);
     self->out = json_is_string(out) ? tally_strdup(json_string_value(out)) : NULL;
@@ -87,7 +88,8 @@ read_request(tally_export_request_t *self, const json_t *request, tally_problem_
     const char *verb = text_of(request, "do");
     if (verb != NULL && strcmp(verb, "export") == 0) {
         self->verb = TALLY_ASKS_EXPORT;
-        return check_keys(request, of_export, problem) == -1 ? -1 : read_export(self, request, problem);
+        return check_keys(request, of_export, problem) == -1 ? -1
+                                                             : read_export(self, request, problem);
     }
     if (verb != NULL && strcmp(verb, "ls") == 0) {
         self->verb = TALLY_ASKS_LIST;

@@ -10,8 +10,8 @@
 #include "lib/log.h"
 #include "workers/survey.h"
 
-#define NEWS_MS 200             // progress is told at most so often
-#define TAKE_OVER_SHARE 10      // a slice lasts that many times as long as taking over did
+#define NEWS_MS 200           // progress is told at most so often
+#define TAKE_OVER_SHARE 10    // a slice lasts that many times as long as taking over did
 
 struct tally_export_run {
     const tally_export_tools_t *tools;
@@ -20,18 +20,18 @@ struct tally_export_run {
     tally_export_key_t key;
     tally_export_policy_t policy;
     int64_t survey_number;
-    tally_survey_t *survey;         // as it was when the export began; the columns' names are its
+    tally_survey_t *survey;    // as it was when the export began; the columns' names are its
     tally_columns_t columns;
     tally_column_t *column_list;
     tally_export_sink_t *sink;
-    tally_export_row_t row;         // as it will be at the next checkpoint
+    tally_export_row_t row;    // as it will be at the next checkpoint
     tally_wire_t definition;
-    bool published;                 // the table, by an earlier lease
-    bool told;                      // that it runs
-    int64_t horizon;                // pages are looked for up to this number
+    bool published;     // the table, by an earlier lease
+    bool told;          // that it runs
+    int64_t horizon;    // pages are looked for up to this number
     int64_t slice_ends_ms, extended_ms, checkpoint_at_ms, told_ms;
-    int64_t checkpoint_rows;        // row.rows_done when the last was written
-    const char *code;               // of a refusal
+    int64_t checkpoint_rows;    // row.rows_done when the last was written
+    const char *code;           // of a refusal
     tally_problem_t problem;
 };
 
@@ -137,10 +137,11 @@ tell(tally_export_run_t *self, const char *state)
 {
     char id[24];
     snprintf(id, sizeof id, "%" PRIu64, self->key.id);
-    json_t *news = json_pack(
-        "{s:s, s:s, s:s, s:s, s:I, s:I}", "export", id, "survey", self->request.survey, "format",
-        tally_export_format_name(self->request.format), "state", state, "rows_done",
-        (json_int_t)self->row.rows_done, "rows_total", (json_int_t)self->row.rows_total);
+    json_t *news = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I}", "export", id, "survey",
+                             self->request.survey, "format",
+                             tally_export_format_name(self->request.format), "state", state,
+                             "rows_done", (json_int_t)self->row.rows_done, "rows_total",
+                             (json_int_t)self->row.rows_total);
     assert(news != NULL);
     char *text = tally_json_print(news);
     char *topic = tally_format("export.%s", self->tenant);
@@ -174,11 +175,11 @@ result_json(const tally_export_run_t *self)
 {
     char id[24];
     snprintf(id, sizeof id, "%" PRIu64, self->key.id);
-    json_t *result = json_pack(
-        "{s:b, s:s, s:s, s:I, s:I, s:s?}", "ok", 1, "export", id, "target",
-        tally_export_sink_target(self->sink), "rows", (json_int_t)self->row.rows_done, "bytes",
-        (json_int_t)tally_export_sink_bytes(self->sink), "sha256",
-        tally_export_sink_sha256(self->sink));
+    json_t *result = json_pack("{s:b, s:s, s:s, s:I, s:I, s:s?}", "ok", 1, "export", id, "target",
+                               tally_export_sink_target(self->sink), "rows",
+                               (json_int_t)self->row.rows_done, "bytes",
+                               (json_int_t)tally_export_sink_bytes(self->sink), "sha256",
+                               tally_export_sink_sha256(self->sink));
     assert(result != NULL);
     char *text = tally_json_print(result);
     json_decref(result);
@@ -223,9 +224,10 @@ read_columns(tally_export_run_t *self)
 static tally_export_answer_t
 find_survey(tally_export_run_t *self)
 {
-    tally_export_answer_t answer = of_store(
-        self, tally_export_store_survey(self->tools->db, &self->key, self->request.survey,
-                                        &self->survey_number));
+    tally_export_answer_t answer = of_store(self,
+                                            tally_export_store_survey(self->tools->db, &self->key,
+                                                                      self->request.survey,
+                                                                      &self->survey_number));
     if (answer == TALLY_EXPORT_OK && self->survey_number == 0) {
         self->code = "UNKNOWN";
         tally_problem_set(&self->problem, "there is no survey \"%s\"", self->request.survey);
@@ -242,11 +244,11 @@ open_row(tally_export_run_t *self)
         answer = of_sink(self, tally_export_sink_locate(self->sink));
     }
     if (answer == TALLY_EXPORT_OK) {
-        answer = of_store(self, tally_export_store_open(
-                                    self->tools->db, &self->key, self->request.survey,
-                                    tally_export_format_name(self->request.format),
-                                    tally_export_sink_target(self->sink), &self->row,
-                                    &self->definition));
+        answer = of_store(self,
+                          tally_export_store_open(self->tools->db, &self->key, self->request.survey,
+                                                  tally_export_format_name(self->request.format),
+                                                  tally_export_sink_target(self->sink), &self->row,
+                                                  &self->definition));
     }
     return answer == TALLY_EXPORT_OK ? read_columns(self) : answer;
 }
@@ -261,8 +263,7 @@ checkpoint(tally_export_run_t *self)
         return answer;
     }
     pass(self, TALLY_AT_SYNCED);
-    answer = of_store(self,
-                      tally_export_store_checkpoint(self->tools->db, &self->key, &self->row));
+    answer = of_store(self, tally_export_store_checkpoint(self->tools->db, &self->key, &self->row));
     if (answer == TALLY_EXPORT_OK) {
         tally_export_sink_mark(self->sink, &self->row);
         self->checkpoint_at_ms = now_ms(self) + self->tools->checkpoint_ms;
@@ -272,14 +273,15 @@ checkpoint(tally_export_run_t *self)
     return answer;
 }
 
-//  From the request to a sink that is ready for the next row, known to the database, and the only one.
+//  From the request to a sink that is ready for the next row, known to the database, and the only
+//  one.
 static tally_export_answer_t
 open_sink(tally_export_run_t *self)
 {
     uint64_t left;
-    tally_export_answer_t answer = of_sink(
-        self,
-        tally_export_sink_open(self->sink, self->key.lease, &self->row, &self->published));
+    tally_export_answer_t answer = of_sink(self,
+                                           tally_export_sink_open(self->sink, self->key.lease,
+                                                                  &self->row, &self->published));
     pass(self, TALLY_AT_OPENED);
     int64_t began_ms = now_ms(self);
     do {
@@ -295,7 +297,8 @@ open_sink(tally_export_run_t *self)
     if (answer == TALLY_EXPORT_OK) {
         answer = of_sink(self, tally_export_sink_tidy(self->sink));
     }
-    //  Several workers may hand a run around; what taking over costs must stay small beside the work.
+    //  Several workers may hand a run around; what taking over costs must stay small beside the
+    //  work.
     self->slice_ends_ms = now_ms(self)
                           + (took_ms * TAKE_OVER_SHARE > self->tools->slice_ms
                                  ? took_ms * TAKE_OVER_SHARE
@@ -307,8 +310,7 @@ open_sink(tally_export_run_t *self)
 static bool
 slice_is_over(tally_export_run_t *self)
 {
-    return now_ms(self) >= self->slice_ends_ms
-           || self->tools->interrupted(self->tools->context);
+    return now_ms(self) >= self->slice_ends_ms || self->tools->interrupted(self->tools->context);
 }
 
 //  Sees to it that there is something behind the last row to look at.
@@ -322,16 +324,17 @@ look_further(tally_export_run_t *self)
                                                      self->row.until_number, &self->horizon));
 }
 
-//  Gets further with every call, be it over other surveys' responses alone.  *complete: there are no more.
+//  Gets further with every call, be it over other surveys' responses alone.  *complete: there are
+//  no more.
 static tally_export_answer_t
 add_page(tally_export_run_t *self, bool *complete)
 {
     tally_rows_t page;
     tally_export_answer_t answer = look_further(self);
     if (answer == TALLY_EXPORT_OK) {
-        answer = of_store(self, tally_export_store_page(self->tools->db, &self->key,
-                                                        self->survey_number, self->row.last_number,
-                                                        self->horizon, &page));
+        answer = of_store(self,
+                          tally_export_store_page(self->tools->db, &self->key, self->survey_number,
+                                                  self->row.last_number, self->horizon, &page));
     }
     if (answer != TALLY_EXPORT_OK) {
         return answer;
@@ -377,8 +380,8 @@ static tally_export_answer_t
 find_out(tally_export_run_t *self)
 {
     bool done = false;
-    tally_export_answer_t answer = of_store(
-        self, tally_export_store_is_done(self->tools->db, &self->key, &done));
+    tally_export_answer_t answer = of_store(self, tally_export_store_is_done(self->tools->db,
+                                                                             &self->key, &done));
     return answer == TALLY_EXPORT_OK && !done ? TALLY_EXPORT_AWAY : answer;
 }
 
@@ -507,7 +510,7 @@ fail(tally_export_run_t *self, uint32_t failures)
 tally_run_end_t
 tally_export_run_work(tally_export_run_t *self, uint64_t lease, uint32_t failures)
 {
-    assert(self->sink != NULL);     // an ended run is destroyed
+    assert(self->sink != NULL);    // an ended run is destroyed
     bool settled = false, over = false;
     const char *state = "done";
     self->key.lease = lease;

@@ -44,7 +44,8 @@ answer_of_table(tally_export_sink_t *self, tally_export_answer_t code)
     }
     tally_problem_set(&self->problem, "the table's database: %s",
                       tally_export_table_error(self->table));
-    //  The target is not the database that our message is in: its absence is a failure like a full disk.
+    //  The target is not the database that our message is in: its absence is a failure like a full
+    //  disk.
     return code == TALLY_EXPORT_BLOCKED ? code : TALLY_EXPORT_FAULT;
 }
 
@@ -130,8 +131,9 @@ tally_export_sink_locate(tally_export_sink_t *self)
     if (self->target != NULL) {
         return TALLY_EXPORT_OK;
     }
-    tally_place_outcome_t outcome = tally_export_place_open(
-        &self->outlet->place, subject->request->out, &self->place, &self->problem);
+    tally_place_outcome_t outcome = tally_export_place_open(&self->outlet->place,
+                                                            subject->request->out, &self->place,
+                                                            &self->problem);
     if (outcome != TALLY_PLACE_OPEN) {
         return outcome == TALLY_PLACE_REFUSED ? TALLY_EXPORT_REFUSED : TALLY_EXPORT_FAULT;
     }
@@ -149,8 +151,7 @@ goes_on(tally_export_sink_t *self, const tally_export_row_t *row)
 {
     if (self->file == NULL || self->published || !self->marked
         || row->part != tally_export_file_lease(self->file)
-        || row->file_bytes != self->mark.file_bytes
-        || row->last_number != self->mark.last_number) {
+        || row->file_bytes != self->mark.file_bytes || row->last_number != self->mark.last_number) {
         return false;
     }
     if (tally_export_file_rewind(self->file, &self->problem) == -1) {
@@ -187,9 +188,8 @@ open_file(tally_export_sink_t *self, uint64_t lease, tally_export_row_t *row)
     }
     tally_bytes_t header = {self->lines.data, self->lines.size};
     row->file_bytes = header.size;
-    return tally_export_file_write(self->file, header, &self->problem) == -1
-               ? TALLY_EXPORT_FAULT
-               : TALLY_EXPORT_OK;
+    return tally_export_file_write(self->file, header, &self->problem) == -1 ? TALLY_EXPORT_FAULT
+                                                                             : TALLY_EXPORT_OK;
 }
 
 tally_export_answer_t
@@ -204,7 +204,8 @@ tally_export_sink_open(tally_export_sink_t *self, uint64_t lease, tally_export_r
     tally_export_answer_t code = tally_export_table_open(self->table, lease, &checkpoint);
     if (code == TALLY_EXPORT_OK) {
         //  With the same rows ours may have got further, over responses to other surveys.
-        bool behind = row->rows_done != checkpoint.rows || row->last_number < checkpoint.last_number;
+        bool behind = row->rows_done != checkpoint.rows
+                      || row->last_number < checkpoint.last_number;
         row->last_number = behind ? checkpoint.last_number : row->last_number;
         row->rows_done = checkpoint.rows;
         *published = checkpoint.published;
@@ -220,7 +221,7 @@ tally_export_sink_take_over(tally_export_sink_t *self, uint64_t *left)
         return TALLY_EXPORT_OK;
     }
     if (tally_export_file_copy(self->file, TAKE_OVER_BYTES, left, &self->problem) == -1) {
-        drop_file(self);        // with a full disk, what it holds is wanted elsewhere
+        drop_file(self);    // with a full disk, what it holds is wanted elsewhere
         return TALLY_EXPORT_FAULT;
     }
     return TALLY_EXPORT_OK;
@@ -319,7 +320,7 @@ tally_export_sink_publish(tally_export_sink_t *self)
     if (is_table(self)) {
         return answer_of_table(self, tally_export_table_publish(self->table, &self->table_bytes));
     }
-    self->published = true;         // from here on the part may be gone
+    self->published = true;    // from here on the part may be gone
     if (tally_export_file_publish(self->file, &self->problem) == -1) {
         return TALLY_EXPORT_FAULT;
     }

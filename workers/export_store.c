@@ -69,12 +69,12 @@ tally_export_store_policy(tally_db_t *db, tally_export_policy_t *policy)
 {
     tally_rows_t rows;
     tally_params_t params = {0};
-    tally_export_answer_t answer = run(
-        db, "select visibility_ms, failures_max from tally.queue where name = 'export'", &params,
-        &rows);
+    tally_export_answer_t answer =
+        run(db, "select visibility_ms, failures_max from tally.queue where name = 'export'",
+            &params, &rows);
     if (answer == TALLY_EXPORT_OK) {
         if (rows.rows == 0) {
-            return TALLY_EXPORT_STALE;      // a lease of a queue that is gone
+            return TALLY_EXPORT_STALE;    // a lease of a queue that is gone
         }
         policy->visible_ms = tally_rows_int8(&rows, 0, 0);
         policy->failures_max = tally_rows_int8(&rows, 0, 1);
@@ -85,7 +85,8 @@ tally_export_store_policy(tally_db_t *db, tally_export_policy_t *policy)
 tally_export_answer_t
 tally_export_store_settled(tally_db_t *db, const tally_export_key_t *key, bool *settled)
 {
-    //  Ids grow in the order of acceptance.  One that was sent to be worked later is not waited for.
+    //  Ids grow in the order of acceptance.  One that was sent to be worked later is not waited
+    //  for.
     static const char sql[] =
         "select not exists (select from tally.message m join tally.queue q on q.id = m.queue"
         "  where m.tenant = (select t.id from tally.tenant t where t.name = $1) and m.id < $2"
@@ -136,8 +137,10 @@ insert_row(tally_db_t *db, const tally_export_key_t *key, const char *survey, co
         "                           definition, until_number, rows_total)"
         //  The tenant's last number, found at once; the survey's own would have to be looked for.
         " select m.tenant, m.id, $4, $5, $6, 'running', m.created_at, s.definition,"
-        "        coalesce((select max(r.number) from tally.response r where r.tenant = m.tenant), 0),"
-        "        (select count(*) from tally.response r where r.tenant = m.tenant and r.survey = s.id)"
+        "        coalesce((select max(r.number) from tally.response r where r.tenant = m.tenant), "
+        "0),"
+        "        (select count(*) from tally.response r where r.tenant = m.tenant and r.survey = "
+        "s.id)"
         " from held, tally.message m join tally.survey s on s.tenant = m.tenant and s.slug = $4"
         " where m.tenant = (select t.id from tally.tenant t where t.name = $1) and m.id = $2"
         " on conflict (tenant, id) do nothing";
@@ -150,14 +153,13 @@ insert_row(tally_db_t *db, const tally_export_key_t *key, const char *survey, co
     return run(db, sql, &params, NULL);
 }
 
-//  A row that failed is from before an operator gave the message another chance; one without a definition was made to tell
-//  why it could not begin.
+//  A row that failed is from before an operator gave the message another chance; one without a
+//  definition was made to tell why it could not begin.
 static tally_export_answer_t
 forget_row(tally_db_t *db, const tally_export_key_t *key)
 {
     static const char sql[] =
-        "with " HELD
-        " delete from tally.export e using held"
+        "with " HELD " delete from tally.export e using held"
         " where e.tenant = (select t.id from tally.tenant t where t.name = $1) and e.id = $2"
         "   and (e.state = 'failed' or (e.state = 'running' and e.definition is null))";
     tally_params_t params = {0};
@@ -188,7 +190,7 @@ read_row(tally_db_t *db, const tally_export_key_t *key, tally_export_row_t *row,
         return TALLY_EXPORT_CANCELLED;
     }
     if (tally_bytes_equal(state, tally_bytes_of("done"))) {
-        return TALLY_EXPORT_STALE;      // by another lease, whose settle made an end of this one
+        return TALLY_EXPORT_STALE;    // by another lease, whose settle made an end of this one
     }
     *there = tally_bytes_equal(state, tally_bytes_of("running")) && !tally_rows_null(&rows, 0, 7);
     if (!*there) {
@@ -252,11 +254,13 @@ tally_export_answer_t
 tally_export_store_page(tally_db_t *db, const tally_export_key_t *key, int64_t survey,
                         int64_t after, int64_t until, tally_rows_t *rows)
 {
-    //  One short statement a page: no snapshot is held while an export runs.  At least one row, whatever its size.
+    //  One short statement a page: no snapshot is held while an export runs.  At least one row,
+    //  whatever its size.
     static const char sql[] =
         "select q.number, q.body from ("
         "  select p.number, p.body,"
-        "         sum(octet_length(p.body)) over (order by p.number) - octet_length(p.body) as before"
+        "         sum(octet_length(p.body)) over (order by p.number) - octet_length(p.body) as "
+        "before"
         "  from (select r.number, r.body from tally.response r"
         "        where r.tenant = (select t.id from tally.tenant t where t.name = $1)"
         "          and r.survey = $2::int8::int4 and r.number > $3 and r.number <= $4"
@@ -461,10 +465,12 @@ tally_export_store_list(tally_db_t *db, const char *tenant, char **json)
     static const char sql[] =
         "select coalesce(json_agg(json_build_object("
         "  'id', e.id::text, 'survey', e.survey, 'format', e.format, 'target', e.target,"
-        "  'state', e.state, 'rows_done', e.rows_done, 'rows_total', e.rows_total, 'bytes', e.bytes,"
-        "  'sha256', e.sha256, 'error', e.error, " AT("requested_at") ", " AT("started_at") ", "
-        AT("finished_at") ") order by e.id desc), '[]')::text"
-        " from (select * from tally.exports where tenant = $1 order by id desc limit 1000) e";
+        "  'state', e.state, 'rows_done', e.rows_done, 'rows_total', e.rows_total, 'bytes', "
+        "e.bytes,"
+        "  'sha256', e.sha256, 'error', e.error, " AT("requested_at") ", " AT("started_at") ", " AT(
+            "finished_at") ") order by e.id desc), '[]')::text"
+                           " from (select * from tally.exports where tenant = $1 order by id desc "
+                           "limit 1000) e";
 #undef AT
     tally_params_t params = {0};
     tally_rows_t rows;
@@ -503,7 +509,8 @@ try_cancel(tally_db_t *db, const char *sql, const tally_export_key_t *key,
 static tally_export_answer_t
 read_state(tally_db_t *db, const tally_export_key_t *key, tally_export_cancel_t *cancel)
 {
-    static const char sql[] = "select e.state from tally.exports e where e.tenant = $1 and e.id = $2";
+    static const char sql[] =
+        "select e.state from tally.exports e where e.tenant = $1 and e.id = $2";
     tally_params_t params = {0};
     tally_rows_t rows;
     add_key(&params, key);
@@ -522,7 +529,8 @@ tally_export_store_cancel(tally_db_t *db, const char *tenant, uint64_t id,
 {
     //  One that a worker has taken up sees it at its next checkpoint...
     static const char taken_up[] =
-        "update tally.export e set state = 'cancelled', error = null, finished_at = clock_timestamp()"
+        "update tally.export e set state = 'cancelled', error = null, finished_at = "
+        "clock_timestamp()"
         " where e.tenant = (select t.id from tally.tenant t where t.name = $1) and e.id = $2"
         "   and e.state in ('running', 'failed')"
         "   and exists (select from tally.message m where m.tenant = e.tenant and m.id = e.id)"
@@ -536,7 +544,8 @@ tally_export_store_cancel(tally_db_t *db, const char *tenant, uint64_t id,
         " from tally.message m, lateral (select tally.json_or_null(m.body) as body) b"
         " where m.tenant = (select t.id from tally.tenant t where t.name = $1) and m.id = $2"
         "   and m.queue = (select q.id from tally.queue q where q.name = 'export')"
-        "   and b.body ->> 'format' in ('table', 'csv', 'ndjson') and b.body ->> 'survey' is not null"
+        "   and b.body ->> 'format' in ('table', 'csv', 'ndjson') and b.body ->> 'survey' is not "
+        "null"
         " on conflict (tenant, id) do nothing returning " NEWS;
     *cancel = (tally_export_cancel_t){.changed = false};
     tally_export_key_t key = {.tenant = tenant, .id = id};

@@ -8,7 +8,8 @@
 
 #include "lib/alloc.h"
 
-//  Waiting for who reads the old table holds up everybody who comes after; not for longer than this.
+//  Waiting for who reads the old table holds up everybody who comes after; not for longer than
+//  this.
 #define SETTINGS "set local lock_timeout = '1s'; set local standard_conforming_strings = on"
 
 struct tally_export_table {
@@ -17,11 +18,11 @@ struct tally_export_table {
     const tally_columns_t *columns;
     uint64_t id, lease;
     char name[TALLY_IDENTIFIER_BYTES_MAX + 1];
-    char *target;               // quoted, with schema
-    char *aside;                // quoted, with schema
+    char *target;    // quoted, with schema
+    char *aside;     // quoted, with schema
     char *aside_name;
-    bool published;             // by an earlier lease
-    char *error;                // never NULL
+    bool published;    // by an earlier lease
+    char *error;       // never NULL
 };
 
 //  ---- small ones --------------------------------------------------------------------------------
@@ -71,7 +72,7 @@ conclude(tally_export_table_t *self, tally_db_outcome_t outcome)
     free(self->error);
     self->error = tally_strdup(tally_db_error(self->db));
     if (strcmp(tally_db_sqlstate(self->db), "55P03") == 0) {
-        return TALLY_EXPORT_BLOCKED;        // the lock's time was over
+        return TALLY_EXPORT_BLOCKED;    // the lock's time was over
     }
     return outcome == TALLY_DB_REJECT ? TALLY_EXPORT_FAULT : TALLY_EXPORT_AWAY;
 }
@@ -159,7 +160,8 @@ tally_export_table_error(const tally_export_table_t *self)
 
 //  ---- opening -----------------------------------------------------------------------------------
 
-//  The schema and the checkpoints.  Workers may come here at the same time, and `if not exists` does not wait.
+//  The schema and the checkpoints.  Workers may come here at the same time, and `if not exists`
+//  does not wait.
 static tally_export_answer_t
 require_schema(tally_export_table_t *self)
 {
@@ -176,8 +178,10 @@ require_schema(tally_export_table_t *self)
         answer = run(self, lock, &none, NULL);
     }
     if (answer == TALLY_EXPORT_OK) {
-        answer = conclude(self, tally_db_script(
-            self->db, "create schema if not exists tally_export;"
+        answer = conclude(
+            self, tally_db_script(
+                      self->db,
+                      "create schema if not exists tally_export;"
                       "create table if not exists tally_export.progress ("
                       "  export bigint primary key, lease bigint not null, tenant text not null,"
                       "  survey text not null, table_name text not null,"
@@ -297,8 +301,9 @@ put_answer(tally_wire_t *sql, const tally_column_t *column)
     }
 }
 
-//  The client sends responses as they are and PostgreSQL takes them apart: one statement, so that a client that
-//  stops in the middle is in nobody's way for longer than a transaction may be idle.  COPY would wait for it.
+//  The client sends responses as they are and PostgreSQL takes them apart: one statement, so that a
+//  client that stops in the middle is in nobody's way for longer than a transaction may be idle.
+//  COPY would wait for it.
 static char *
 insert_text(const tally_export_table_t *self)
 {
@@ -329,8 +334,7 @@ insert_rows(tally_export_table_t *self, const tally_bytes_t *bodies, size_t coun
         const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
         const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
         free(self->error);
-        self->error = tally_strdup(text != NULL ? text
-                                                : PQerrorMessage(tally_db_handle(self->db)));
+        self->error = tally_strdup(text != NULL ? text : PQerrorMessage(tally_db_handle(self->db)));
         answer = tally_db_classify(sqlstate) == TALLY_DB_REJECT ? TALLY_EXPORT_FAULT
                                                                 : TALLY_EXPORT_AWAY;
     }
@@ -369,14 +373,16 @@ tally_export_table_append(tally_export_table_t *self, const tally_bytes_t *bodie
 
 //  ---- in place ----------------------------------------------------------------------------------
 
-//  One at a time for a table, and only by who has the checkpoint.  *newer: a later export is in place already.
+//  One at a time for a table, and only by who has the checkpoint.  *newer: a later export is in
+//  place already.
 static tally_export_answer_t
 mark_done(tally_export_table_t *self, bool *newer)
 {
     static const char lock[] = "select pg_advisory_xact_lock(hashtextextended($1, 1))";
     static const char mark[] =
         "update tally_export.progress p set done = true, finished_at = clock_timestamp()"
-        " where p.export = $1 and p.lease = $2 returning exists (select from tally_export.progress n"
+        " where p.export = $1 and p.lease = $2 returning exists (select from tally_export.progress "
+        "n"
         "   where n.table_name = p.table_name and n.export > p.export and n.done)";
     tally_params_t params = {0};
     tally_rows_t rows;

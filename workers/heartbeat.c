@@ -10,16 +10,16 @@
 #include "lib/log.h"
 #include "workers/heartbeat_store.h"
 
-#define SILENT_AFTER_S_DEFAULT 150      // two and a half pings
+#define SILENT_AFTER_S_DEFAULT 150    // two and a half pings
 #define SILENT_AFTER_S_MAX 86400
-#define LOOK_MS 5000                    // between two looks at who is silent; less when silence is short
+#define LOOK_MS 5000    // between two looks at who is silent; less when silence is short
 #define FORGET_MS (24 * 3600 * 1000)
 #define AWAY_MS 500
 
 struct heartbeat_role {
     int64_t silent_ms;
     int64_t look_at_ms;
-    int64_t flowing_since_ms;       // 0: pings do not come in
+    int64_t flowing_since_ms;    // 0: pings do not come in
 };
 
 //  ---- pings -------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ alert(tally_worker_t *worker, const char *kind, const tally_rows_t *rows)
         text_at(rows, i, 2, host, sizeof host);
         text_at(rows, i, 3, since, sizeof since);
         json_t *body = json_pack("{s:s, s:s, s:s, s:s, s:s}", "kind", kind, "worker", name, "role",
-                                  role, "host", host, "since", since);
+                                 role, "host", host, "since", since);
         assert(body != NULL);
         char *json = tally_json_print(body);
         tally_log_warn("worker %s is %s  role=%s host=%s since=%s", name, kind, role, host, since);
@@ -108,8 +108,8 @@ alert(tally_worker_t *worker, const char *kind, const tally_rows_t *rows)
     }
 }
 
-//  Whoever is not heard may be well when nobody is heard: the broker was away, or this machine slept.  So silence
-//  counts only after pings have come in for longer than a ping takes to come.
+//  Whoever is not heard may be well when nobody is heard: the broker was away, or this machine
+//  slept.  So silence counts only after pings have come in for longer than a ping takes to come.
 static bool
 may_judge(struct heartbeat_role *self, bool flowing, int64_t now_ms)
 {
@@ -180,7 +180,7 @@ start(tally_worker_t *worker, void **state)
         }
     }
     self->silent_ms = seconds * 1000;
-    (void)tally_worker_db(worker);      // the runtime connects it, and keeps it connected
+    (void)tally_worker_db(worker);    // the runtime connects it, and keeps it connected
     return 0;
 }
 

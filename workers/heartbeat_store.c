@@ -51,7 +51,8 @@ add_pings(tally_params_t *params, const tally_ping_t *pings, size_t count)
     free(numbers);
 }
 
-//  The latest of each worker; in the order of names, so that two heartbeat workers never wait for each other.
+//  The latest of each worker; in the order of names, so that two heartbeat workers never wait for
+//  each other.
 static tally_db_outcome_t
 write_pings(tally_db_t *db, const tally_ping_t *pings, size_t count)
 {
@@ -59,7 +60,8 @@ write_pings(tally_db_t *db, const tally_ping_t *pings, size_t count)
         "insert into tally.worker as w (name, role, host, pid, started_at, pinged_at, stopped)"
         " select distinct on (p.name) p.name, p.role, p.host, p.pid::integer,"
         "        timestamptz 'epoch' + p.started_us * interval '1 microsecond',"
-        "        least(timestamptz 'epoch' + p.at_us * interval '1 microsecond', clock_timestamp()),"
+        "        least(timestamptz 'epoch' + p.at_us * interval '1 microsecond', "
+        "clock_timestamp()),"
         "        p.stopped = 1"
         " from unnest($1, $2, $3, $4, $5, $6, $7)"
         "      p (name, role, host, pid, started_us, at_us, stopped)"
@@ -110,7 +112,8 @@ tally_heartbeat_store_flows(tally_db_t *db, int64_t within_ms, bool *flowing)
         "select exists (select from tally.worker w"
         "               where w.pinged_at > clock_timestamp() - $1 * interval '1 millisecond')"
         "   and not exists (select from tally.message m join tally.queue q on q.id = m.queue"
-        "                   where m.tenant = (select t.id from tally.tenant t where t.name = 'tally')"
+        "                   where m.tenant = (select t.id from tally.tenant t where t.name = "
+        "'tally')"
         "                     and q.name = 'heartbeat'"
         "                     and m.created_at < clock_timestamp() - interval '5 seconds')";
     tally_params_t params = {0};

@@ -7,7 +7,7 @@
 #include "lib/wire.h"
 
 #define PING_BYTES_MAX 4096
-#define YEAR_MIN 1970           // what PostgreSQL can hold and somebody could mean
+#define YEAR_MIN 1970    // what PostgreSQL can hold and somebody could mean
 #define YEAR_MAX 9999
 
 //  A fixed number of digits; -1 when there is something else.
@@ -68,10 +68,14 @@ tally_ping_time(const char *text, int64_t *us)
     if (second == -1 || read_fraction(at, &fraction) == -1) {
         return -1;
     }
-    struct tm parts = {.tm_year = year - 1900, .tm_mon = month - 1, .tm_mday = day, .tm_hour = hour,
-                       .tm_min = minute, .tm_sec = second};
+    struct tm parts = {.tm_year = year - 1900,
+                       .tm_mon = month - 1,
+                       .tm_mday = day,
+                       .tm_hour = hour,
+                       .tm_min = minute,
+                       .tm_sec = second};
     struct tm asked = parts;
-    time_t seconds = timegm(&parts);        // 31 April becomes 1 May
+    time_t seconds = timegm(&parts);    // 31 April becomes 1 May
     if (year < YEAR_MIN || year > YEAR_MAX || parts.tm_mon != asked.tm_mon
         || parts.tm_mday != asked.tm_mday || parts.tm_hour != asked.tm_hour
         || parts.tm_min != asked.tm_min || parts.tm_sec != asked.tm_sec) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //  export_check - reads an export back and compares each value with what was sent.
 //
-//  Its reader of CSV shares nothing with the writer.  A difference ends the process with both sides printed.
+//  Its reader of CSV shares nothing with the writer.  A difference ends the process with both sides
+//  printed.
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -57,7 +58,7 @@ read_survey(export_scene_t *scene)
 struct cell {
     char text[8192];
     bool quoted;
-    bool last;                  // of its line
+    bool last;    // of its line
 };
 
 static const char *

@@ -21,13 +21,28 @@
 static const char definition[] =
     "{\"slug\":\"odd\",\"title\":\"Odd\",\"questions\":["
     "{\"id\":\"color\",\"type\":\"choice\",\"choices\":[\"red, or so\",\"\\\"blue\\\"\"]},"
-    "{\"id\":\"many, of\",\"type\":\"multi\",\"choices\":[\"a\",\"b\\\"c\\\\\",\"{d,e}\",\"\\u00fc\"]},"
+    "{\"id\":\"many, "
+    "of\",\"type\":\"multi\",\"choices\":[\"a\",\"b\\\"c\\\\\",\"{d,e}\",\"\\u00fc\"]},"
     "{\"id\":\"ctid\",\"type\":\"range\",\"min\":-1000,\"max\":1000},"
     "{\"id\":\"say\",\"type\":\"text\"}]}";
 
 static const char *const says[] = {
-    "plain", "", "two\nlines", "carriage\r\nreturn", "comma, and \"quotes\"", "\xc3\xbc\xf0\x9f\x98\x80",
-    " blanks ", "\ttab", "=1+1", "\\.", "\\N", "NULL", "'", "{\"a\":1}", "$1", "\xe2\x80\xa8",
+    "plain",
+    "",
+    "two\nlines",
+    "carriage\r\nreturn",
+    "comma, and \"quotes\"",
+    "\xc3\xbc\xf0\x9f\x98\x80",
+    " blanks ",
+    "\ttab",
+    "=1+1",
+    "\\.",
+    "\\N",
+    "NULL",
+    "'",
+    "{\"a\":1}",
+    "$1",
+    "\xe2\x80\xa8",
 };
 
 static void
@@ -221,11 +236,11 @@ put_responses(export_scene_t *self)
     tally_bytes_t *bodies = tally_alloc_array(count, sizeof *bodies);
     const char *id;
     json_t *response;
-    json_object_foreach(self->responses, id, response)
-    {
+    json_object_foreach(self->responses, id, response) {
         ids[at] = tally_bytes_of(id);
         //  As people send them: some in one line, some not.
-        bodies[at] = tally_bytes_of(json_dumps(response, at % 3 == 0 ? JSON_INDENT(2) : JSON_COMPACT));
+        bodies[at] = tally_bytes_of(
+            json_dumps(response, at % 3 == 0 ? JSON_INDENT(2) : JSON_COMPACT));
         at++;
     }
     tally_params_t params = {0};
@@ -436,10 +451,9 @@ export_scene_crash(export_scene_t *self, tally_export_point_t point, int skip)
 json_t *
 export_scene_result(export_scene_t *self)
 {
-    char *sql = tally_format(
-        "select coalesce((select convert_from(body, 'UTF8') from tally.result where sequence = %" PRIu64
-        "), 'null')",
-        self->message);
+    char *sql = tally_format("select coalesce((select convert_from(body, 'UTF8') from tally.result "
+                             "where sequence = %" PRIu64 "), 'null')",
+                             self->message);
     char *text = export_scene_value(self, sql);
     json_t *result = json_loads(text, JSON_DECODE_ANY, NULL);
     free(text);

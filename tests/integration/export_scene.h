@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-//  export_scene - a survey with stored responses, an export's message under a lease, and what must come out.
+//  export_scene - a survey with stored responses, an export's message under a lease, and what must
+//  come out.
 //
-//  Plays the broker's part by SQL: leases are given and taken away by hand, so a test decides who is late.
+//  Plays the broker's part by SQL: leases are given and taken away by hand, so a test decides who
+//  is late.
 
 #ifndef TALLY_EXPORT_SCENE_H
 #define TALLY_EXPORT_SCENE_H
@@ -14,19 +16,19 @@ typedef struct export_scene export_scene_t;
 
 struct export_scene {
     const char *conninfo;
-    tally_db_t *broker;             // and whoever looks
-    char *dir;                      // of the files
+    tally_db_t *broker;    // and whoever looks
+    char *dir;             // of the files
     char *survey;
-    json_t *responses;              // id to response
+    json_t *responses;    // id to response
     uint64_t message, lease;
     tally_export_tools_t tools;
     //  what the tools were asked for
     size_t extended, told;
     char *last_news;
     void (*at)(export_scene_t *scene, tally_export_point_t point);
-    tally_export_point_t crash_at;  // a child ends there,
-    int crash_skip;                 // after it came by so often
-    tally_export_run_t *run;        // a test's own
+    tally_export_point_t crash_at;    // a child ends there,
+    int crash_skip;                   // after it came by so often
+    tally_export_run_t *run;          // a test's own
 };
 
 export_scene_t *export_scene_new(const char *conninfo);
@@ -52,7 +54,8 @@ bool export_scene_lease_again(export_scene_t *self);
 tally_export_run_t *export_scene_run(export_scene_t *self);
 //  Runs slice after slice, each under a new lease, until there is another end; destroys the run.
 tally_run_end_t export_scene_finish(export_scene_t *self, tally_export_run_t **run_p);
-//  In a process of its own, which dies at that point, after it came by `skip` times; false when it never did.
+//  In a process of its own, which dies at that point, after it came by `skip` times; false when it
+//  never did.
 bool export_scene_crash(export_scene_t *self, tally_export_point_t point, int skip);
 void export_scene_assert_value(export_scene_t *self, const char *sql, const char *wanted);
 
@@ -63,7 +66,8 @@ char *export_scene_file(export_scene_t *self, const char *extension, size_t *siz
 //  Entries in the directory.
 size_t export_scene_entries(export_scene_t *self);
 
-//  Every response is there once, value by value; else the process is told what differs and the test fails.
+//  Every response is there once, value by value; else the process is told what differs and the test
+//  fails.
 void export_scene_check(export_scene_t *self, const char *format);
 
 #endif

@@ -28,7 +28,7 @@ start_server(void **state)
 {
     (void)state;
     pg = tally_pg_new(NULL);
-    signal(SIGXFSZ, SIG_IGN);       // a write beyond the limit fails instead
+    signal(SIGXFSZ, SIG_IGN);    // a write beyond the limit fails instead
     return sodium_init() == -1 ? -1 : 0;
 }
 
@@ -140,13 +140,13 @@ export_does_not_wait_for_what_does_not_concern_it(void **state)
     export_scene_fill(scene, 1);
     export_scene_sql(scene, "insert into tally.tenant (id, name) values (8, 'other')");
     pending(scene, "statistics", "", "");
-    export_scene_sql(scene,
-                     "insert into tally.message (tenant, id, queue, body, due)"
-                     " select 7, 6, q.id, '', now() + interval '1 hour' from tally.queue q"
-                     " where q.name = 'responses';"
-                     "insert into tally.message (tenant, id, queue, body)"
-                     " select t, n, q.id, '' from tally.queue q,"
-                     " (values (8, 7), (7, 9000000000000000000)) v (t, n) where q.name = 'responses'");
+    export_scene_sql(
+        scene, "insert into tally.message (tenant, id, queue, body, due)"
+               " select 7, 6, q.id, '', now() + interval '1 hour' from tally.queue q"
+               " where q.name = 'responses';"
+               "insert into tally.message (tenant, id, queue, body)"
+               " select t, n, q.id, '' from tally.queue q,"
+               " (values (8, 7), (7, 9000000000000000000)) v (t, n) where q.name = 'responses'");
     export_scene_request(scene, "csv", NULL);
     assert_int_equal(run_once(scene, 0), TALLY_RUN_SETTLED);
 }
@@ -239,8 +239,9 @@ running_export_sees_the_cancel_and_leaves_nothing(void **state)
         assert_non_null(strstr(scene->last_news, "\"state\":\"cancelled\""));
     }
     assert_int_equal(export_scene_entries(scene), 0);
-    export_scene_assert_value(
-        scene, "select count(*) from pg_tables where schemaname = 'tally_export'", "1");
+    export_scene_assert_value(scene,
+                              "select count(*) from pg_tables where schemaname = 'tally_export'",
+                              "1");
     export_scene_assert_value(scene, "select count(*) from tally_export.progress", "0");
 }
 
@@ -280,7 +281,7 @@ full_disk_fails_clearly_and_the_run_goes_on_later(void **state)
     export_scene_t *scene = *state;
     export_scene_fill(scene, 5000);
     export_scene_request(scene, "csv", NULL);
-    limit_files(120000);            // somewhere behind the first checkpoint
+    limit_files(120000);    // somewhere behind the first checkpoint
     assert_int_equal(run_once(scene, 0), TALLY_RUN_FAILED);
     assert_non_null(strstr(tally_export_run_why(scene->run), "could not write"));
     export_scene_assert_value(scene,
@@ -301,7 +302,7 @@ last_failure_is_written_down_and_frees_the_disk(void **state)
     export_scene_fill(scene, 5000);
     export_scene_request(scene, "csv", NULL);
     limit_files(120000);
-    assert_int_equal(run_once(scene, 4), TALLY_RUN_FAILED);     // the queue allows five
+    assert_int_equal(run_once(scene, 4), TALLY_RUN_FAILED);    // the queue allows five
     assert_false(tally_export_run_goes_on(scene->run));
     assert_int_equal(export_scene_entries(scene), 0);
     export_scene_assert_value(scene, "select state from tally.export", "failed");
@@ -321,15 +322,18 @@ export_that_could_not_begin_is_complete_when_it_can(void **state)
 {
     export_scene_t *scene = *state;
     export_scene_fill(scene, 10);
-    scene->tools.outlet.place.base = "/proc/self";      // no directory can be made there
+    scene->tools.outlet.place.base = "/proc/self";    // no directory can be made there
     export_scene_request(scene, "csv", "new");
     assert_int_equal(run_once(scene, 0), TALLY_RUN_FAILED);
-    export_scene_assert_value(scene, "select state || ' ' || (error like 'could not open%')"
-                                     " from tally.exports", "running true");
+    export_scene_assert_value(scene,
+                              "select state || ' ' || (error like 'could not open%')"
+                              " from tally.exports",
+                              "running true");
     scene->tools.outlet.place.base = scene->dir;
     assert_true(export_scene_lease_again(scene));
     assert_int_equal(run_once(scene, 1), TALLY_RUN_SETTLED);
-    export_scene_assert_value(scene, "select state || ' ' || rows_done from tally.exports", "done 10");
+    export_scene_assert_value(scene, "select state || ' ' || rows_done from tally.exports",
+                              "done 10");
 }
 
 static void
@@ -366,15 +370,16 @@ export_that_was_buried_or_dropped_is_shown_as_failed(void **state)
     export_scene_request(scene, "csv", NULL);
     assert_true(export_scene_crash(scene, TALLY_AT_CHECKPOINTED, 1));
     export_scene_assert_value(scene, "select state from tally.exports", "running");
-    export_scene_sql(scene,
-                     "insert into tally.dead_letter (tenant, id, queue, priority, is_blob, created_at,"
-                     "  reason, history, deliveries, failures, crashes, body)"
-                     " select tenant, id, queue, 1, false, created_at, 'its workers died', '{}', 1, 0, 1,"
-                     "  body from tally.message; delete from tally.message");
+    export_scene_sql(
+        scene, "insert into tally.dead_letter (tenant, id, queue, priority, is_blob, created_at,"
+               "  reason, history, deliveries, failures, crashes, body)"
+               " select tenant, id, queue, 1, false, created_at, 'its workers died', '{}', 1, 0, 1,"
+               "  body from tally.message; delete from tally.message");
     export_scene_assert_value(scene, "select state || ': ' || error from tally.exports",
                               "failed: its workers died");
     export_scene_sql(scene, "delete from tally.export");
-    export_scene_assert_value(scene, "select state || ': ' || error || ' ' || survey from tally.exports",
+    export_scene_assert_value(scene,
+                              "select state || ': ' || error || ' ' || survey from tally.exports",
                               "failed: its workers died odd");
 }
 
@@ -386,13 +391,15 @@ new_export_replaces_the_table_and_keeps_who_may_read_it(void **state)
     export_scene_t *scene = *state;
     export_scene_fill(scene, 10);
     run_to_end(scene, "table", NULL);
-    export_scene_sql(scene, "create role \"the Analyst\"; grant usage on schema tally_export to public;"
-                            "grant select on tally_export.\"acme/odd\" to \"the Analyst\", public");
+    export_scene_sql(scene,
+                     "create role \"the Analyst\"; grant usage on schema tally_export to public;"
+                     "grant select on tally_export.\"acme/odd\" to \"the Analyst\", public");
     export_scene_add(scene, "one more");
     run_to_end(scene, "table", NULL);
     export_scene_check(scene, "table");
     export_scene_assert_value(
-        scene, "select has_table_privilege('the Analyst', 'tally_export.\"acme/odd\"', 'select')", "t");
+        scene, "select has_table_privilege('the Analyst', 'tally_export.\"acme/odd\"', 'select')",
+        "t");
     export_scene_assert_value(scene, "select count(*) from tally_export.progress", "1");
     export_scene_sql(scene, "drop owned by \"the Analyst\"; drop role \"the Analyst\"");
 }
@@ -420,8 +427,9 @@ older_export_does_not_replace_a_newer_one(void **state)
     assert_int_equal(run_once(scene, 0), TALLY_RUN_SETTLED);
     scene->message = newer;
     export_scene_check(scene, "table");
-    export_scene_assert_value(
-        scene, "select count(*) from pg_tables where schemaname = 'tally_export'", "2");
+    export_scene_assert_value(scene,
+                              "select count(*) from pg_tables where schemaname = 'tally_export'",
+                              "2");
 }
 
 static void
@@ -442,8 +450,10 @@ who_reads_the_old_table_is_waited_for_but_not_for_long(void **state)
     tally_db_destroy(&reader);
     assert_int_equal(end, TALLY_RUN_BLOCKED);
     assert_non_null(strstr(tally_export_run_why(scene->run), "lock timeout"));
-    export_scene_assert_value(scene, "select state || ' ' || (error is not null) from tally.exports"
-                                     " order by id desc limit 1", "running true");
+    export_scene_assert_value(scene,
+                              "select state || ' ' || (error is not null) from tally.exports"
+                              " order by id desc limit 1",
+                              "running true");
     assert_true(export_scene_lease_again(scene));
     assert_int_equal(run_once(scene, 0), TALLY_RUN_SETTLED);
     export_scene_check(scene, "table");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-//  Exports against a real PostgreSQL: every response once and value by value, whatever dies in between, and nothing
-//  that a late worker does reaches what its successor made.
+//  Exports against a real PostgreSQL: every response once and value by value, whatever dies in
+//  between, and nothing that a late worker does reaches what its successor made.
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +19,7 @@
 #include "tests/integration/export_scene.h"
 #include "tests/integration/pg.h"
 
-#define MANY 5000               // three pages
+#define MANY 5000    // three pages
 
 static tally_pg_t *pg;
 
@@ -146,8 +146,9 @@ result_and_row_tell_rows_bytes_and_hash_of_the_file(void **state)
     assert_string_equal(json_string_value(json_object_get(result, "sha256")), hex);
     assert_int_equal(access(json_string_value(json_object_get(result, "target")), R_OK), 0);
     json_decref(result);
-    export_scene_assert_value(scene, "select state || rows_done || ' ' || rows_total from tally.exports",
-                 "done300 300");
+    export_scene_assert_value(scene,
+                              "select state || rows_done || ' ' || rows_total from tally.exports",
+                              "done300 300");
     char *wanted = tally_format("%zu %s", size, hex);
     export_scene_assert_value(scene, "select bytes || ' ' || sha256 from tally.exports", wanted);
     free(wanted);
@@ -206,7 +207,9 @@ crash_everywhere(export_scene_t *scene, const char *format)
     for (int i = 0; i < 2 * TALLY_AT_COUNT; i++) {
         //  First early, then behind a checkpoint that has rows.
         int point = i % TALLY_AT_COUNT;
-        int skip = i < TALLY_AT_COUNT || point < TALLY_AT_ADDED || point > TALLY_AT_CHECKPOINTED ? 0 : 2;
+        int skip = i < TALLY_AT_COUNT || point < TALLY_AT_ADDED || point > TALLY_AT_CHECKPOINTED
+                       ? 0
+                       : 2;
         export_scene_request(scene, format, NULL);
         assert_true(export_scene_crash(scene, (tally_export_point_t)point, skip));
         if (export_scene_lease_again(scene)) {
@@ -218,8 +221,11 @@ crash_everywhere(export_scene_t *scene, const char *format)
         }
         export_scene_check(scene, format);
     }
-    export_scene_assert_value(scene, "select count(*) from tally.exports where state = 'done'", "16");
-    export_scene_assert_value(scene, "select count(distinct coalesce(sha256, 'table')) from tally.export", "1");
+    export_scene_assert_value(scene, "select count(*) from tally.exports where state = 'done'",
+                              "16");
+    export_scene_assert_value(scene,
+                              "select count(distinct coalesce(sha256, 'table')) from tally.export",
+                              "1");
 }
 
 static void
@@ -228,7 +234,7 @@ csv_that_crashed_anywhere_ends_the_same(void **state)
     export_scene_t *scene = *state;
     export_scene_fill(scene, MANY);
     crash_everywhere(scene, "csv");
-    assert_int_equal(export_scene_entries(scene), 2 * TALLY_AT_COUNT);     // and no parts
+    assert_int_equal(export_scene_entries(scene), 2 * TALLY_AT_COUNT);    // and no parts
 }
 
 static void
@@ -246,7 +252,9 @@ table_that_crashed_anywhere_ends_the_same(void **state)
     export_scene_t *scene = *state;
     export_scene_fill(scene, MANY);
     crash_everywhere(scene, "table");
-    export_scene_assert_value(scene, "select count(*) from pg_tables where schemaname = 'tally_export'", "2");
+    export_scene_assert_value(scene,
+                              "select count(*) from pg_tables where schemaname = 'tally_export'",
+                              "2");
 }
 
 static void
@@ -306,7 +314,8 @@ overtake_everywhere(export_scene_t *scene, const char *format, int last)
         export_scene_check(scene, format);
         scene->lease += 10;
     }
-    export_scene_assert_value(scene, "select count(*) from tally.exports where state <> 'done'", "0");
+    export_scene_assert_value(scene, "select count(*) from tally.exports where state <> 'done'",
+                              "0");
 }
 
 static void
@@ -325,7 +334,9 @@ late_worker_leaves_the_table_of_its_successor_alone(void **state)
     export_scene_t *scene = *state;
     export_scene_fill(scene, MANY);
     overtake_everywhere(scene, "table", TALLY_AT_COMPLETE);
-    export_scene_assert_value(scene, "select count(*) from pg_tables where schemaname = 'tally_export'", "2");
+    export_scene_assert_value(scene,
+                              "select count(*) from pg_tables where schemaname = 'tally_export'",
+                              "2");
 }
 
 static void

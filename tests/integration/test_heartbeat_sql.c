@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-//  The table of workers: pings move it forward alone, and each silence and return is handed out once.
+//  The table of workers: pings move it forward alone, and each silence and return is handed out
+//  once.
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -77,7 +78,10 @@ tear_down(void **state)
 static tally_ping_t
 ping(const struct fixture *f, const char *name, int64_t seconds_ago, int32_t pid)
 {
-    tally_ping_t made = {.role = "export", .host = "h", .pid = pid, .started_at_us = SECOND,
+    tally_ping_t made = {.role = "export",
+                         .host = "h",
+                         .pid = pid,
+                         .started_at_us = SECOND,
                          .at_us = f->now_us - seconds_ago * SECOND};
     snprintf(made.name, sizeof made.name, "%s", name);
     return made;
@@ -101,9 +105,8 @@ number(struct fixture *f, const char *sql)
 
 //  The names that one of the three calls hands out, as "a b ".
 static void
-assert_names(struct fixture *f,
-             tally_db_outcome_t (*call)(tally_db_t *, int64_t, tally_rows_t *), int64_t ms,
-             const char *wanted)
+assert_names(struct fixture *f, tally_db_outcome_t (*call)(tally_db_t *, int64_t, tally_rows_t *),
+             int64_t ms, const char *wanted)
 {
     tally_rows_t rows;
     char names[256] = "";
@@ -121,9 +124,10 @@ ping_makes_a_row_and_settles_its_message(void **state)
 {
     struct fixture *f = *state;
     store(f, 1, ping(f, "w1", 10, 42));
-    assert_int_equal(number(f, "select pid from tally.workers where name = 'w1' and not silent"
-                               " and pinged_at between now() - interval '15 s' and now() - interval '9 s'"),
-                     42);
+    assert_int_equal(
+        number(f, "select pid from tally.workers where name = 'w1' and not silent"
+                  " and pinged_at between now() - interval '15 s' and now() - interval '9 s'"),
+        42);
     assert_int_equal(number(f, "select count(*) from tally.message where tenant = 1"), 2);
 }
 
@@ -155,8 +159,8 @@ clock_that_is_ahead_does_not_hide_silence(void **state)
 {
     struct fixture *f = *state;
     store(f, 1, ping(f, "w1", -3600, 1));
-    assert_int_equal(number(f, "select count(*) from tally.worker where pinged_at <= clock_timestamp()"),
-                     1);
+    assert_int_equal(
+        number(f, "select count(*) from tally.worker where pinged_at <= clock_timestamp()"), 1);
 }
 
 static void
@@ -192,9 +196,9 @@ worker_that_said_it_stops_is_not_missed(void **state)
     tally_ping_t last = ping(f, "w1", 200, 1);
     last.stopped = true;
     store(f, 1, last);
-    store(f, 2, ping(f, "w1", 260, 1));         // comes late, changes nothing
+    store(f, 2, ping(f, "w1", 260, 1));    // comes late, changes nothing
     assert_names(f, tally_heartbeat_store_silent, 150000, "");
-    store(f, 3, ping(f, "w1", 160, 1));         // started again, and died
+    store(f, 3, ping(f, "w1", 160, 1));    // started again, and died
     assert_names(f, tally_heartbeat_store_silent, 150000, "w1 ");
 }
 
@@ -219,8 +223,9 @@ pings_flow_when_a_fresh_one_is_stored_and_none_waits(void **state)
     store(f, 2, ping(f, "w1", 10, 1));
     assert_int_equal(tally_heartbeat_store_flows(f->db, 75000, &flowing), TALLY_DB_DONE);
     assert_true(flowing);
-    assert_int_equal(tally_db_script(f->looker, "update tally.message set created_at = now() - interval '1 m'"),
-                     TALLY_DB_DONE);
+    assert_int_equal(
+        tally_db_script(f->looker, "update tally.message set created_at = now() - interval '1 m'"),
+        TALLY_DB_DONE);
     assert_int_equal(tally_heartbeat_store_flows(f->db, 75000, &flowing), TALLY_DB_DONE);
     assert_false(flowing);
 }

@@ -179,8 +179,8 @@ static void
 only_parts_of_the_same_file_are_removed(void **state)
 {
     struct fixture *f = *state;
-    static const char *const kept[] = {NAME, NAME ".part", NAME "x.5.part", "acme.lunch.71.csv.5.part",
-                                       NAME ".5.parts"};
+    static const char *const kept[] = {NAME, NAME ".part", NAME "x.5.part",
+                                       "acme.lunch.71.csv.5.part", NAME ".5.parts"};
     for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
         close(openat(f->place.fd, kept[i], O_CREAT | O_WRONLY, 0600));
     }

@@ -48,15 +48,15 @@ static const char *
 written(struct fixture *f)
 {
     tally_wire_put_u8(&f->out, '\0');
-    f->out.size = 0;            // the text stays until the next write
+    f->out.size = 0;    // the text stays until the next write
     return (const char *)f->out.data;
 }
 
 static const char *
 csv(struct fixture *f, const char *body)
 {
-    assert_int_equal(
-        tally_export_csv_line(&f->out, &f->columns, tally_bytes_of(body), &f->problem), 0);
+    assert_int_equal(tally_export_csv_line(&f->out, &f->columns, tally_bytes_of(body), &f->problem),
+                     0);
     return written(f);
 }
 
@@ -129,9 +129,10 @@ numbers_read_back_as_the_same_number(void **state)
 {
     struct fixture *f = *state;
     static const char *const pairs[][2] = {
-        {"4", "4"},          {"-3", "-3"},     {"4.5", "4.5"},
-        {"0.1", "0.1"},      {"3.0", "3"},     {"0.30000000000000004", "0.30000000000000004"},
-        {"1e-7", "1e-07"},   {"9007199254740993", "9007199254740993"},
+        {"4", "4"},        {"-3", "-3"},
+        {"4.5", "4.5"},    {"0.1", "0.1"},
+        {"3.0", "3"},      {"0.30000000000000004", "0.30000000000000004"},
+        {"1e-7", "1e-07"}, {"9007199254740993", "9007199254740993"},
     };
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
         char *body = tally_format("{\"response_id\":\"r\",\"answers\":{\"q3\":%s}}", pairs[i][0]);
@@ -156,7 +157,11 @@ static void
 what_is_not_a_response_is_refused(void **state)
 {
     struct fixture *f = *state;
-    static const char *const bodies[] = {"", "{", "[]", "{}", "{\"response_id\":\"r\"}",
+    static const char *const bodies[] = {"",
+                                         "{",
+                                         "[]",
+                                         "{}",
+                                         "{\"response_id\":\"r\"}",
                                          "{\"response_id\":1,\"answers\":{}}",
                                          "{\"response_id\":\"r\",\"answers\":[]}"};
     for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {

@@ -121,10 +121,10 @@ long_column_is_cut_between_two_characters(void **state)
     struct fixture *f = *state;
     char question[200] = "a";
     for (int i = 0; i < 40; i++) {
-        strncat(question, "\xc3\xbc", 3);       // u umlaut
+        strncat(question, "\xc3\xbc", 3);    // u umlaut
     }
     tally_export_column_name(f->one, question);
-    assert_int_equal(strlen(f->one), 62);       // 1 + 22 * 2 + ~ + 16: one byte would be half a letter
+    assert_int_equal(strlen(f->one), 62);    // 1 + 22 * 2 + ~ + 16: one byte would be half a letter
     assert_int_equal(f->one[45], '~');
     assert_int_equal((unsigned char)f->one[44], 0xbc);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-//  Where an export's file may be written: what a client names leads nowhere that the operator did not allow.
+//  Where an export's file may be written: what a client names leads nowhere that the operator did
+//  not allow.
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +18,7 @@
 #include "workers/export_place.h"
 
 struct fixture {
-    char *root;                 // holds base, outside and base/link -> outside
+    char *root;    // holds base, outside and base/link -> outside
     char *base, *outside, *link;
     tally_place_rule_t rule;
     tally_place_t place;
