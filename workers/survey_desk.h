@@ -2,7 +2,7 @@
 //  survey_desk - answers asks about surveys: queue `survey`.
 //
 //      {"do": "put", "definition": {...}}      {"ok": true, "survey": slug, "change": "created", "changed" or "none"}
-//      {"do": "ls", "after": slug}             {"ok": true, "surveys": [{"survey", "title", "questions": N,
+//      {"do": "ls", "after": slug}             {"ok": true, "surveys": [{"slug", "title", "questions": N,
 //                                               "responses": N, "put_at"}], "more": false}     "after" may be missing
 //      {"do": "get", "survey": slug}           {"ok": true, "definition": {...}}
 //

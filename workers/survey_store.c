@@ -180,7 +180,7 @@ tally_survey_store_list(tally_db_t *db, const char *tenant, const char *after, i
         tally_bytes_t title = tally_rows_bytes(&rows, row, 1);
         tally_bytes_t put_at = tally_rows_bytes(&rows, row, 3);
         json_t *one = json_object();
-        json_object_set_new(one, "survey", json_stringn(slug.data, slug.size));
+        json_object_set_new(one, "slug", json_stringn(slug.data, slug.size));
         json_object_set_new(one, "title",
                             json_stringn(title.data == NULL ? "" : title.data, title.size));
         json_object_set_new(one, "questions", json_integer(tally_rows_int8(&rows, row, 2)));
