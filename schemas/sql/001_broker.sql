@@ -4,6 +4,8 @@
 --   transaction of whoever calls them.  The happy path of a message is one insert and one delete, never an
 --   update.  Nothing is searched by state: the broker's memory is the index, these tables are read by
 --   primary key and scanned once at start.
+--
+--   vacuum_truncate is off where ticks write: giving pages back at a table's end takes a lock that holds up a tick.
 
 create schema tally;
 
@@ -86,7 +88,7 @@ create table tally.message (
     batch_max  integer not null default 0,          -- redeliver with at most so many; 0: no limit
     history    text[],
     primary key (tenant, id)
-) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 100000,
+) with (vacuum_truncate = false, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 100000,
         autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 1000000,
         autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 1000000,
         autovacuum_vacuum_cost_delay = 0);
@@ -97,7 +99,7 @@ create table tally.blob (
     id     bigint not null,                         -- of its message
     body   bytea not null,
     primary key (tenant, id)
-) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 100000);
+) with (vacuum_truncate = false, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 100000);
 alter table tally.blob alter column body set storage external;
 
 -- lease: one row per delivery.  Its id is the fencing token; settle names it alone, so it is the whole key.
@@ -109,7 +111,7 @@ create table tally.lease (
     worker   bigint not null,                       -- number of the worker's connection
     deadline timestamptz not null,                  -- by PostgreSQL's clock; the token is the fence, not this
     messages bigint[] not null
-) with (toast_tuple_target = 8160, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
+) with (vacuum_truncate = false, toast_tuple_target = 8160, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
         autovacuum_vacuum_cost_delay = 0);
 
 -- term: who is the only worker of a queue for a tenant.  The epoch never goes back.
@@ -133,7 +135,7 @@ create table tally.inbox (
     due        timestamptz,
     key        bytea,
     body       bytea not null
-) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
+) with (vacuum_truncate = false, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 
 -- sender: what of a sender's numbered sends was accepted: all up to last, except those missing.
 create table tally.sender (
@@ -141,7 +143,7 @@ create table tally.sender (
     last    bigint not null,
     missing bigint[] not null default '{}',
     seen_at timestamptz not null default now()
-) with (fillfactor = 50);
+) with (fillfactor = 50, vacuum_truncate = false);
 
 create table tally.dedupe (
     tenant  integer not null,
