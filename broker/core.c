@@ -32,6 +32,7 @@ tally_core_new(const tally_core_options_t *options)
     tally_queues_init(&self->queues, options->seed);
     tally_tenants_init(&self->tenants, options->seed);
     tally_senders_init(&self->senders, options->seed);
+    tally_crew_init(&self->crew);
     tally_list_init(&self->work);
     tally_list_init(&self->touched);
     init_tick(&self->ticks[0]);
@@ -337,7 +338,7 @@ earlier(int64_t a, int64_t b)
 int64_t
 tally_core_next_ms(const tally_core_t *self, int64_t now_ms)
 {
-    if (self->work.count > 0) {
+    if (self->work.count > 0 || self->crew.rested.count > 0) {
         return now_ms;    // somebody has credit for what is ready
     }
     int64_t next_ms = self->soon_ms;

@@ -215,6 +215,10 @@ check_worker(const tally_crew_worker_t *worker)
     assert(outstanding == worker->outstanding);
     assert(!worker->joined || outstanding <= worker->allowed);
     assert(tally_heap_holds(&worker->silence) == worker->joined);
+    assert(!worker->isolated || worker->leases.count == 1);
+    const tally_stream_t *stream = worker->reserved_for;
+    assert(stream == NULL || stream->reserved->worker == worker);
+    assert(tally_link_in(&worker->at_rest) == (stream != NULL && worker->leases.count == 0));
     for (uint8_t i = 0; i < worker->member_count; i++) {
         const tally_member_t *member = &worker->members[i];
         assert(tally_link_in(&member->hungry) == tally_member_hungry(member));
@@ -222,10 +226,10 @@ check_worker(const tally_crew_worker_t *worker)
     }
     for (const tally_link_t *link = tally_list_first(&worker->terms); link != NULL;
          link = tally_list_next(&worker->terms, link)) {
-        const tally_stream_t *stream = TALLY_OF(link, tally_stream_t, term.of_worker);
-        assert(stream->term.holder != NULL);
-        assert(stream->term.holder->worker == worker);
-        assert(stream->term.worker == worker->number);
+        const tally_stream_t *held = TALLY_OF(link, tally_stream_t, term.of_worker);
+        assert(held->term.holder != NULL);
+        assert(held->term.holder->worker == worker);
+        assert(held->term.worker == worker->number);
     }
 }
 
@@ -256,6 +260,7 @@ check_stream(const tally_stream_t *stream, const count_t *count)
     assert(stream->stats.bytes == count->bytes);
     assert(stream->open == count->open);
     assert(stream->leases == count->leases);
+    assert(stream->reserved == NULL || stream->reserved->worker->reserved_for == stream);
     assert(stream->home == tally_queue_home((tally_stream_t *)stream));
     assert((stream->home != NULL) == tally_link_in(&stream->at_home));
     assert((stream->term.holder != NULL) == tally_link_in(&stream->term.of_worker));

@@ -60,8 +60,10 @@ tally_core_worker_join(tally_core_t *self, uint64_t number, const tally_hello_t 
 static void
 remove_worker(tally_core_t *self, tally_crew_worker_t *worker, tally_gone_t how, int64_t now_ms)
 {
+    bool alone = worker->leases.count == 1;
     for (tally_link_t *link; (link = tally_list_first(&worker->leases)) != NULL;) {
         tally_lease_t *lease = TALLY_OF(link, tally_lease_t, of_worker);
+        lease->alone = alone;
         tally_lease_orphan(lease);
         lease->crashes = how == TALLY_GONE_DEAD
                          && lease->live;    // what it never got did not kill it

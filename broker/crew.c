@@ -9,6 +9,13 @@
 #include "lib/alloc.h"
 
 void
+tally_crew_init(tally_crew_t *self)
+{
+    *self = (tally_crew_t){0};
+    tally_list_init(&self->rested);
+}
+
+void
 tally_crew_free(tally_crew_t *self)
 {
     size_t at = 0;
@@ -18,6 +25,15 @@ tally_crew_free(tally_crew_t *self)
     tally_table_free(&self->by_number);
     tally_heap_free(&self->silence);
     free(self->joined.items);
+}
+
+//  What it could be leased changed.  The queue behind the one that it served last comes first.
+static void
+place_members(tally_crew_worker_t *worker)
+{
+    for (uint8_t i = 0; i < worker->member_count; i++) {
+        tally_member_place(&worker->members[(worker->turn + i) % worker->member_count]);
+    }
 }
 
 tally_crew_worker_t *
@@ -34,6 +50,7 @@ tally_crew_expect(tally_crew_t *self, uint64_t number)
     if (worker == NULL) {
         worker = tally_alloc(sizeof *worker);
         worker->number = number;
+        worker->rested = &self->rested;
         tally_list_init(&worker->leases);
         tally_list_init(&worker->terms);
         tally_table_put(&self->by_number, number, worker);
@@ -65,9 +82,7 @@ tally_crew_join(tally_crew_t *self, uint64_t number, const tally_hello_t *hello,
     }
     tally_crew_beat(self, worker, now_ms);
     tally_crew_weigh(worker);
-    for (uint8_t i = 0; i < queue_count; i++) {
-        tally_member_place(&worker->members[i]);
-    }
+    place_members(worker);
     return worker;
 }
 
@@ -95,9 +110,8 @@ tally_crew_drain(tally_crew_worker_t *worker)
 {
     worker->draining = true;
     tally_crew_weigh(worker);
-    for (uint8_t i = 0; i < worker->member_count; i++) {
-        tally_member_place(&worker->members[i]);
-    }
+    tally_crew_unreserve(worker);
+    place_members(worker);
     replace_terms(worker);
 }
 
@@ -107,6 +121,7 @@ tally_crew_remove(tally_crew_t *self, tally_crew_worker_t *worker)
     assert(worker->leases.count == 0);
     worker->draining = true;    // nothing may choose it while it is taken apart
     tally_crew_weigh(worker);
+    tally_crew_unreserve(worker);
     for (tally_link_t *link; (link = tally_list_first(&worker->terms)) != NULL;) {
         tally_term_vacate(TALLY_OF(link, tally_stream_t, term.of_worker));
     }
@@ -142,10 +157,7 @@ set_outstanding(tally_crew_worker_t *worker, uint32_t outstanding)
     bool had_credit = tally_crew_free_credit(worker) > 0;
     worker->outstanding = outstanding;
     if (had_credit != (tally_crew_free_credit(worker) > 0)) {
-        //  The queue behind the one that it served last comes first.
-        for (uint8_t i = 0; i < worker->member_count; i++) {
-            tally_member_place(&worker->members[(worker->turn + i) % worker->member_count]);
-        }
+        place_members(worker);
     }
 }
 
@@ -167,6 +179,56 @@ tally_crew_give(tally_crew_worker_t *worker, uint32_t messages)
 {
     assert(worker->outstanding >= messages);
     set_outstanding(worker, worker->outstanding - messages);
+}
+
+//  ---- suspects ----------------------------------------------------------------------------------
+
+void
+tally_crew_reserve(tally_member_t *member, tally_stream_t *stream)
+{
+    tally_crew_worker_t *worker = member->worker;
+    assert(worker->reserved_for == NULL);
+    assert(stream->reserved == NULL);
+    assert(worker->leases.count > 0);
+    worker->reserved_for = stream;
+    stream->reserved = member;
+    place_members(worker);
+    tally_queue_place(stream);
+}
+
+void
+tally_crew_unreserve(tally_crew_worker_t *worker)
+{
+    tally_stream_t *stream = worker->reserved_for;
+    if (stream == NULL) {
+        return;
+    }
+    worker->reserved_for = NULL;
+    stream->reserved = NULL;
+    if (tally_link_in(&worker->at_rest)) {
+        tally_list_remove(worker->rested, &worker->at_rest);
+    }
+    tally_queue_place(stream);
+    place_members(worker);
+}
+
+void
+tally_crew_isolate(tally_crew_worker_t *worker)
+{
+    assert(worker->leases.count == 1);
+    worker->isolated = true;
+    place_members(worker);
+}
+
+void
+tally_crew_rest(tally_crew_worker_t *worker)
+{
+    assert(worker->leases.count == 0);
+    worker->isolated = false;
+    if (worker->reserved_for != NULL) {
+        tally_list_append(worker->rested, &worker->at_rest);
+    }
+    place_members(worker);
 }
 
 //  ---- members -----------------------------------------------------------------------------------
@@ -200,7 +262,9 @@ tally_crew_member(tally_crew_worker_t *worker, const tally_queue_t *queue)
 bool
 tally_member_hungry(const tally_member_t *member)
 {
-    return !member->worker->draining && tally_crew_free_credit(member->worker) > 0
+    const tally_crew_worker_t *worker = member->worker;
+    bool takes_more = !worker->draining && !worker->isolated && worker->reserved_for == NULL;
+    return takes_more && tally_crew_free_credit(worker) > 0
            && (!member->queue->row.exclusive || member->rota.count > 0);
 }
 
@@ -211,6 +275,11 @@ tally_member_place(tally_member_t *member)
     bool hungry = tally_member_hungry(member);
     if (hungry && !tally_link_in(&member->hungry)) {
         tally_list_append(&queue->hungry, &member->hungry);
+        //  One that holds nothing need not be waited for.
+        tally_link_t *link = tally_list_first(&queue->promised);
+        if (link != NULL && member->worker->leases.count == 0 && !queue->row.exclusive) {
+            tally_crew_unreserve(TALLY_OF(link, tally_stream_t, at_home)->reserved->worker);
+        }
     } else if (!hungry && tally_link_in(&member->hungry)) {
         tally_list_remove(&queue->hungry, &member->hungry);
     }

@@ -4,6 +4,10 @@
 //  Outstanding messages of a worker never exceed its credit: tally_crew_take() and _give() are the
 //  only places that change the count.  A worker that is not joined is only remembered because the
 //  database has leases of it; it gets nothing.
+//
+//  Messages that crashed before are suspects.  A worker that holds some holds nothing else (it is
+//  isolated), so that when it dies nobody else is suspected of it; to get there, a worker that is
+//  busy is reserved: it takes nothing more until it rests.
 
 #ifndef TALLY_CREW_H
 #define TALLY_CREW_H
@@ -14,6 +18,7 @@
 #include "broker/table.h"
 
 typedef struct tally_queue tally_queue_t;
+typedef struct tally_stream tally_stream_t;
 typedef struct tally_member tally_member_t;
 typedef struct tally_crew tally_crew_t;
 
@@ -39,6 +44,10 @@ struct tally_crew_worker {
     int64_t beat_ms;         // last heard
     tally_heap_node_t silence;
     tally_list_t leases;
+    bool isolated;                   // holds one lease, of suspects
+    tally_stream_t *reserved_for;    // whose suspects it will get when it rests
+    tally_list_t *rested;            // the crew's list
+    tally_link_t at_rest;
     tally_list_t terms;    // streams
     uint32_t electing;     // elections of it in a plan
     size_t index;          // in the crew's array
@@ -51,11 +60,13 @@ struct tally_crew {
     tally_table_t by_number;
     TALLY_ARRAY(tally_crew_worker_t *) joined;
     tally_heap_t silence;    // by when each is taken for dead
+    tally_list_t rested;     // reserved ones that hold nothing any more
 };
 
+void tally_crew_init(tally_crew_t *self);
 void tally_crew_free(tally_crew_t *self);
-tally_crew_worker_t *
-tally_crew_find(const tally_crew_t *self, uint64_t number);    // joined ones only
+//  Joined ones only.
+tally_crew_worker_t *tally_crew_find(const tally_crew_t *self, uint64_t number);
 //  Finds or makes one that is not joined (leases of it were loaded).
 tally_crew_worker_t *tally_crew_expect(tally_crew_t *self, uint64_t number);
 //  `queues` has hello->queue_count entries, without repetition.
@@ -73,10 +84,16 @@ uint32_t tally_crew_free_credit(const tally_crew_worker_t *worker);
 void tally_crew_take(tally_crew_worker_t *worker, uint32_t messages);
 void tally_crew_give(tally_crew_worker_t *worker, uint32_t messages);
 
+//  Its next lease is to be of that stream's suspects: both wait until it rests.
+void tally_crew_reserve(tally_member_t *member, tally_stream_t *stream);
+void tally_crew_unreserve(tally_crew_worker_t *worker);
+void tally_crew_isolate(tally_crew_worker_t *worker);
+void tally_crew_rest(tally_crew_worker_t *worker);    // its last lease is over
+
 //  Its terms or elections changed: it may be more or less wanted as a candidate.
 void tally_crew_weigh(tally_crew_worker_t *worker);
-tally_member_t *
-tally_crew_member(tally_crew_worker_t *worker, const tally_queue_t *queue);    // or NULL
+//  NULL when it does not take the queue.
+tally_member_t *tally_crew_member(tally_crew_worker_t *worker, const tally_queue_t *queue);
 //  Puts a member into its queue's list of hungry ones, or out of it.
 void tally_member_place(tally_member_t *member);
 bool tally_member_hungry(const tally_member_t *member);    // where it belongs

@@ -45,6 +45,17 @@ tally_lease_new(uint64_t id, tally_stream_t *stream, tally_crew_worker_t *worker
     return self;
 }
 
+static void
+leave_worker(tally_lease_t *self)
+{
+    tally_crew_worker_t *worker = self->worker;
+    self->worker = NULL;
+    tally_list_remove(&worker->leases, &self->of_worker);
+    if (worker->leases.count == 0) {
+        tally_crew_rest(worker);
+    }
+}
+
 void
 tally_lease_destroy(tally_lease_t **self_p)
 {
@@ -62,7 +73,7 @@ tally_lease_destroy(tally_lease_t **self_p)
         }
     }
     if (self->worker != NULL) {
-        tally_list_remove(&self->worker->leases, &self->of_worker);
+        leave_worker(self);
     }
     self->stream->leases--;
     free(self);
@@ -107,6 +118,5 @@ tally_lease_orphan(tally_lease_t *self)
 {
     assert(self->worker != NULL);
     tally_crew_give(self->worker, self->held);
-    tally_list_remove(&self->worker->leases, &self->of_worker);
-    self->worker = NULL;
+    leave_worker(self);
 }

@@ -47,6 +47,7 @@ typedef struct {
     bool claimed;            // and it happened
     bool skipped;            // and it did not, last time: look as well
     bool checked;            // that plan looks at its row
+    bool alone;              // when its worker died it held nothing else
     bool crashes;            // when its deadline passes it crashed; else it is returned uncounted
     const tally_lease_row_t *left;    // what the look found, while a result is looked at
     int64_t deadline_ms;

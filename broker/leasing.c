@@ -10,7 +10,8 @@
 #include "broker/core_state.h"
 #include "broker/rota.h"
 
-#define ITEM_BYTES 32    // of a message in a delivery, beside key and body, about
+#define IDLE_LOOKED_AT_MAX 16    // members, to find one that holds nothing
+#define ITEM_BYTES 32            // of a message in a delivery, beside key and body, about
 
 //  A lease being put together.
 typedef struct {
@@ -19,10 +20,24 @@ typedef struct {
     tally_plan_t *plan;
     uint32_t messages_max;
     uint32_t count;
+    bool suspects;    // of messages that crashed before, and only of such
     size_t bytes;
     bool plan_full;    // it could have been longer, but for the plan's bounds
     tally_entry_t entries[TALLY_BATCH_MESSAGES_MAX];
 } packing_t;
+
+static uint32_t
+least(uint64_t a, uint64_t b)
+{
+    return (uint32_t)(a < b ? a : b);
+}
+
+//  It was in a lease that crashed.
+static bool
+is_suspect(const tally_cold_t *cold)
+{
+    return cold != NULL && cold->batch_max > 0;
+}
 
 //  A message sent in the plan that is being collected: its body is there.
 static const tally_plan_message_t *
@@ -115,16 +130,18 @@ pack_next(packing_t *packing)
     }
     const tally_cold_t *cold = tally_stream_cold(packing->stream, next);
     size_t bytes = ITEM_BYTES + (cold != NULL && cold->is_blob ? 0 : next->bytes);
-    if (cold != NULL) {
-        uint32_t batch_max = cold->batch_max > 0 ? (uint32_t)cold->batch_max : UINT32_MAX;
-        if (packing->count + 1 > batch_max) {
+    bool suspect = is_suspect(cold);
+    if (packing->count > 0 && suspect != packing->suspects) {
+        return false;
+    }
+    packing->suspects = suspect;
+    if (suspect) {
+        packing->messages_max = least(packing->messages_max, (uint64_t)cold->batch_max);
+        if (packing->count >= packing->messages_max) {
             return false;
         }
-        if (batch_max < packing->messages_max) {
-            packing->messages_max = batch_max;
-        }
-        bytes += cold->key != NULL ? cold->key->size : 0;
     }
+    bytes += cold != NULL && cold->key != NULL ? cold->key->size : 0;
     if (packing->count > 0 && packing->bytes + bytes > TALLY_DELIVERY_BYTES_MAX) {
         return false;
     }
@@ -143,12 +160,6 @@ pack_next(packing_t *packing)
     }
     packing->bytes += bytes;
     return true;
-}
-
-static uint32_t
-least(uint64_t a, uint64_t b)
-{
-    return (uint32_t)(a < b ? a : b);
 }
 
 //  How many messages one lease of this stream for this worker may have.
@@ -177,6 +188,7 @@ lease_one(tally_core_t *self, tally_stream_t *stream, tally_member_t *member)
     packing.plan = plan;
     packing.messages_max = lease_max(stream, member, plan);
     packing.count = 0;
+    packing.suspects = false;
     packing.bytes = 0;
     packing.plan_full = false;
     assert(packing.messages_max > 0);
@@ -201,6 +213,9 @@ lease_one(tally_core_t *self, tally_stream_t *stream, tally_member_t *member)
         .count = packing.count,
         .epoch = stream->queue->row.exclusive ? stream->term.epoch : 0,
     };
+    if (packing.suspects) {
+        tally_crew_isolate(member->worker);
+    }
     stream->stats.delivered += packing.count;
     tally_rota_charge(stream, packing.count);
     tally_queue_place(stream);    // the tenant's limit may be reached
@@ -218,6 +233,29 @@ set_share(tally_core_t *self, tally_queue_t *queue)
     queue->share_tick = self->seals;
     uint64_t share = (queue->ready + queue->hungry.count - 1) / queue->hungry.count;
     queue->share = least(share == 0 ? 1 : share, UINT32_MAX);
+}
+
+static bool
+suspects_next(tally_stream_t *stream)
+{
+    const tally_entry_t *next = tally_stream_peek(stream);
+    return next != NULL && is_suspect(tally_stream_cold(stream, next));
+}
+
+//  A hungry member whose worker holds nothing, among the first few; of an exclusive queue there is
+//  but the holder.
+static tally_member_t *
+find_idle(const tally_queue_t *queue)
+{
+    const tally_link_t *link = queue->row.exclusive ? NULL : tally_list_first(&queue->hungry);
+    for (int looked = 0; link != NULL && looked < IDLE_LOOKED_AT_MAX; looked++) {
+        tally_member_t *member = TALLY_OF(link, tally_member_t, hungry);
+        if (member->worker->leases.count == 0) {
+            return member;
+        }
+        link = tally_list_next(&queue->hungry, link);
+    }
+    return NULL;
 }
 
 //  One lease of a queue.  False when the plan takes no more.
@@ -240,7 +278,39 @@ serve(tally_core_t *self, tally_queue_t *queue)
     set_share(self, queue);
     tally_list_rotate(&queue->hungry);
     tally_crew_serve(member);
+    if (member->worker->leases.count > 0 && suspects_next(stream)) {
+        tally_member_t *idle = find_idle(queue);
+        if (idle == NULL) {
+            tally_crew_reserve(member, stream);
+            return true;
+        }
+        member = idle;
+    }
     return lease_one(self, stream, member);
+}
+
+//  Workers that were reserved hold nothing any more.  False when the plan takes no more.
+static bool
+serve_rested(tally_core_t *self)
+{
+    tally_link_t *link;
+    while ((link = tally_list_first(&self->crew.rested)) != NULL
+           && tally_core_plan(self)->ids.count < TALLY_PLAN_MESSAGES_MAX) {
+        tally_crew_worker_t *worker = TALLY_OF(link, tally_crew_worker_t, at_rest);
+        tally_stream_t *stream = worker->reserved_for;
+        tally_member_t *member = stream->reserved;
+        tally_crew_unreserve(worker);
+        const tally_list_t *rota = stream->queue->row.exclusive ? &member->rota
+                                                                : &stream->queue->rota;
+        if (stream->home != rota || !tally_link_in(&member->hungry)) {
+            continue;    // things have changed meanwhile
+        }
+        set_share(self, stream->queue);
+        if (!lease_one(self, stream, member)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static void
@@ -260,6 +330,9 @@ elect(tally_core_t *self, tally_queue_t *queue)
 void
 tally_core_hand_out(tally_core_t *self)
 {
+    if (!serve_rested(self)) {
+        return;
+    }
     tally_plan_t *plan = tally_core_plan(self);
     tally_link_t *link;
     while ((link = tally_list_first(&self->work)) != NULL

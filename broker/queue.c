@@ -45,6 +45,7 @@ make_queue(tally_queues_t *self, const tally_queue_row_t *row, tally_list_t *wor
     tally_list_init(&queue->members);
     tally_list_init(&queue->hungry);
     tally_list_init(&queue->rota);
+    tally_list_init(&queue->promised);
     tally_list_init(&queue->unelected);
     tally_table_put(&self->by_id, row->id, queue);
     tally_names_put(&self->by_name, 0, tally_bytes_of(queue->row.name), queue);
@@ -92,6 +93,9 @@ tally_list_t *
 tally_queue_home(tally_stream_t *stream)
 {
     tally_queue_t *queue = stream->queue;
+    if (stream->reserved != NULL) {
+        return &queue->promised;
+    }
     if (queue->row.exclusive && tally_term_vacant(stream)) {
         return &queue->unelected;
     }

@@ -19,6 +19,7 @@ struct tally_queue {
     tally_list_t hungry;        // members that could be leased something
     tally_heap_t candidates;    // members by the terms they hold; not those that drain
     tally_list_t rota;    // streams with ready messages; of an exclusive queue see tally_member_t
+    tally_list_t promised;     // streams whose suspects wait for a worker to rest
     tally_list_t unelected;    // exclusive: streams that want a holder
     tally_list_t *work;        // the core's list of queues with something to do
     tally_link_t at_work;

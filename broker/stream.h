@@ -38,7 +38,8 @@ struct tally_stream {
 
     tally_list_t *home;    // where it waits for its turn, see tally_queue_place()
     tally_link_t at_home;
-    int64_t deficit;    // see rota.h
+    int64_t deficit;             // see rota.h
+    tally_member_t *reserved;    // who will get its suspects
     tally_term_t term;
     uint32_t leases;               // of it, not over
     tally_stream_stats_t stats;    // counts of now and since the start

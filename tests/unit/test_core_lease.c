@@ -175,27 +175,6 @@ a_delivery_stays_below_its_bytes_unless_one_message_is_alone(void **state)
 }
 
 static void
-a_message_with_a_batch_max_goes_in_company_no_larger(void **state)
-{
-    scene_t *scene = *state;
-    scene_join(scene, 8, "work");
-    scene_send(scene, "work", "acme", 8);
-    scene_tick(scene);
-    tally_core_worker_gone(scene->core, scene_lease(scene, 0)->worker, TALLY_GONE_DEAD,
-                           scene->now_ms);
-    scene_settle_down(scene);
-    scene_send(scene, "work", "acme", 3);
-    scene_tick(scene);
-    scene_join(scene, 100, "work");
-    scene_settle_down(scene);
-    //  Eight that crashed together come back by four, those that did not crash on their own.
-    assert_int_equal(scene_lease_count(scene), 3);
-    assert_int_equal(scene_lease(scene, 0)->count, 4);
-    assert_int_equal(scene_lease(scene, 1)->count, 4);
-    assert_int_equal(scene_lease(scene, 2)->count, 3);
-}
-
-static void
 a_tenant_is_leased_no_more_than_its_quota(void **state)
 {
     scene_t *scene = *state;
@@ -456,7 +435,6 @@ main(int argc, char **argv)
         TEST(what_is_ready_is_shared_by_the_workers_that_have_credit),
         TEST(workers_take_turns_when_one_message_comes_at_a_time),
         TEST(a_delivery_stays_below_its_bytes_unless_one_message_is_alone),
-        TEST(a_message_with_a_batch_max_goes_in_company_no_larger),
         TEST(a_tenant_is_leased_no_more_than_its_quota),
         TEST(raising_the_quota_lets_messages_go),
         TEST(a_plan_leases_a_bounded_number_and_goes_on_in_the_next),
