@@ -109,6 +109,7 @@ a_database_newer_than_this_build_is_refused_and_left_alone(void **state)
         TALLY_DB_DONE);
     assert_int_equal(tally_migrate(f->db, &f->error), -1);
     assert_non_null(strstr(f->error, "version 999"));
+    free(f->error);
     assert_int_equal(tally_migrations_version(f->db, &f->error), 999);
 }
 
