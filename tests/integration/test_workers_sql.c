@@ -561,6 +561,7 @@ refresh_is_answered_when_all_before_it_is_counted(void **state)
     assert_int_equal(f->scene->returned, 1);
     respond(f, "lunch", "r1", "A");    // later than the refresh: not waited for
     deliver(f, "statistics", 10);
+    json_decref(f->answer);
     f->answer = worker_scene_answer(f->scene, refresh);
     assert_answer(f, "{\"ok\":true,\"surveys\":{\"lunch\":1}}");
 }
