@@ -33,7 +33,8 @@ tally_effect_t tally_survey_store_insert(tally_db_t *db, const char *tenant, con
 tally_effect_t tally_survey_store_update(tally_db_t *db, const char *tenant, const char *slug,
                                          tally_bytes_t definition) TALLY_MUST_CHECK;
 
-//  Appends {"slug", "title", "questions": N, "responses": N, "put_at"} to `list`, up to `limit`, after the slug `after`.
+//  Appends {"slug", "title", "questions": N, "responses": N, "put_at"} to `list`, up to `limit`,
+//  after the slug `after`.
 tally_effect_t tally_survey_store_list(tally_db_t *db, const char *tenant, const char *after,
                                        int32_t limit, json_t *list) TALLY_MUST_CHECK;
 

@@ -44,7 +44,8 @@ check_code() {
     FNR == 2 && FILENAME ~ /\.h$/ && $0 !~ /^\/\/  [a-z_0-9]+ - / {
         say("header", "the second line must say what this is: //  noun - what it guarantees")
     }
-    FNR == 601 { say("file-length", "more than 600 lines: this is two nouns") }
+    # A test is a list, and may be a little longer.
+    FNR == (folder == "tests" ? 701 : 601) { say("file-length", "too many lines: this is two nouns") }
     length($0) > 120 { say("columns", "more than 120 columns") }
 
     {
