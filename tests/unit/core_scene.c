@@ -398,28 +398,56 @@ scene_tick(scene_t *scene)
     return true;
 }
 
-void
-scene_settle_down(scene_t *scene)
+static void
+settle_told(scene_t *scene)
+{
+    for (size_t i = 0; i < scene->told->leases.count; i++) {
+        scene_settle(scene, scene->told->leases.items[i].id);
+    }
+}
+
+static void
+settle_down(scene_t *scene, bool work)
 {
     for (int i = 0; tally_core_next_ms(scene->core, scene->now_ms) <= scene->now_ms; i++) {
         assert_true(i < 1000);
-        scene_tick(scene);
+        if (scene_tick(scene) && work) {
+            settle_told(scene);
+        }
     }
 }
 
 void
-scene_pass(scene_t *scene, int64_t ms)
+scene_settle_down(scene_t *scene)
+{
+    settle_down(scene, false);
+}
+
+static void
+pass(scene_t *scene, int64_t ms, bool work)
 {
     int64_t until_ms = scene->now_ms + ms;
-    scene_settle_down(scene);
+    settle_down(scene, work);
     while (scene->now_ms < until_ms) {
         int64_t next_ms = tally_core_next_ms(scene->core, scene->now_ms);
         int64_t beat_ms = scene->now_ms + TALLY_BEAT_MS;
         scene->now_ms = next_ms < beat_ms ? next_ms : beat_ms;
         scene->now_ms = scene->now_ms < until_ms ? scene->now_ms : until_ms;
         scene_beat(scene);
-        scene_settle_down(scene);
+        settle_down(scene, work);
     }
+}
+
+void
+scene_pass(scene_t *scene, int64_t ms)
+{
+    pass(scene, ms, false);
+}
+
+void
+scene_work(scene_t *scene, int64_t ms)
+{
+    pass(scene, ms, true);
 }
 
 void

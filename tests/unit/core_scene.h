@@ -75,6 +75,8 @@ void scene_commit(scene_t *scene);
 void scene_settle_down(scene_t *scene);    // ticks until nothing is due now
 //  Time passes, everybody beats, and what becomes due is ticked when it is due.
 void scene_pass(scene_t *scene, int64_t ms);
+//  The same, and every lease that is told meanwhile is settled at once.
+void scene_work(scene_t *scene, int64_t ms);
 //  The process dies: the core is lost with what it collected, and loaded from the store.
 //  same_epoch: as after a lost connection; else as a new broker.  Then join and scene_loaded().
 void scene_reload(scene_t *scene, bool same_epoch);
