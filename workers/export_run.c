@@ -299,10 +299,11 @@ open_sink(tally_export_run_t *self)
     }
     //  Several workers may hand a run around; what taking over costs must stay small beside the
     //  work.
-    self->slice_ends_ms = now_ms(self)
-                          + (took_ms * TAKE_OVER_SHARE > self->tools->slice_ms
-                                 ? took_ms * TAKE_OVER_SHARE
-                                 : self->tools->slice_ms);
+    int64_t slice_ms = self->tools->slice_ms;
+    if (slice_ms > 0 && took_ms * TAKE_OVER_SHARE > slice_ms) {
+        slice_ms = took_ms * TAKE_OVER_SHARE;
+    }
+    self->slice_ends_ms = now_ms(self) + slice_ms;
     return answer;
 }
 

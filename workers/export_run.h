@@ -29,7 +29,7 @@ typedef enum {
 typedef struct {
     tally_db_t *db;
     tally_export_outlet_t outlet;
-    int64_t slice_ms;
+    int64_t slice_ms;         // 0: a page each
     int64_t checkpoint_ms;    // at most that much work is lost
     int64_t checkpoint_rows;
     void *context;    // of the calls below

@@ -380,6 +380,82 @@ another_worker_takes_over_between_two_slices(void **state)
     assert_int_equal(export_scene_entries(scene), 1);
 }
 
+//  One slice of a run of its own, under a new lease.
+static void
+work_elsewhere(export_scene_t *scene)
+{
+    assert_true(export_scene_lease_again(scene));
+    tally_export_run_t *run = export_scene_run(scene);
+    tally_run_end_t end = tally_export_run_work(run, scene->lease, 0);
+    tally_export_run_destroy(&run);
+    assert_int_equal(end, TALLY_RUN_SLICE);
+}
+
+static void
+late_checkpoint_changes_nothing(void **state)
+{
+    static const char *const formats[] = {"csv", "table"};
+    export_scene_t *scene = *state;
+    export_scene_fill(scene, MANY);
+    scene->tools.slice_ms = 0;
+    for (int i = 0; i < 2; i++) {
+        export_scene_request(scene, formats[i], NULL);
+        uint64_t late = scene->lease;
+        scene->run = export_scene_run(scene);
+        assert_int_equal(tally_export_run_work(scene->run, late, 0), TALLY_RUN_SLICE);
+        work_elsewhere(scene);
+        char *row = export_scene_value(scene,
+                                       "select e::text from tally.export e order by id desc");
+        assert_int_equal(tally_export_run_work(scene->run, late, 0), TALLY_RUN_STALE);
+        export_scene_assert_value(scene, "select e::text from tally.export e order by id desc",
+                                  row);
+        free(row);
+        tally_export_run_destroy(&scene->run);
+        work_elsewhere(scene);
+        assert_true(export_scene_lease_again(scene));
+        scene->run = export_scene_run(scene);
+        assert_int_equal(export_scene_finish(scene, &scene->run), TALLY_RUN_SETTLED);
+        export_scene_check(scene, formats[i]);
+    }
+    char *lease = tally_format("%" PRIu64, scene->lease);
+    export_scene_assert_value(scene, "select lease from tally_export.progress", lease);
+    free(lease);
+}
+
+static void
+late_worker_does_not_take_a_table_back(void **state)
+{
+    export_scene_t *scene = *state;
+    export_scene_fill(scene, MANY);
+    scene->tools.slice_ms = 0;
+    export_scene_request(scene, "table", NULL);
+    uint64_t late = scene->lease;
+    scene->run = export_scene_run(scene);
+    work_elsewhere(scene);
+    assert_int_equal(tally_export_run_work(scene->run, late, 0), TALLY_RUN_STALE);
+    char *lease = tally_format("%" PRIu64, scene->lease);
+    export_scene_assert_value(scene, "select lease from tally_export.progress", lease);
+    free(lease);
+}
+
+static void
+run_that_was_taken_over_meanwhile_does_not_write_on(void **state)
+{
+    export_scene_t *scene = *state;
+    export_scene_fill(scene, MANY);
+    scene->tools.slice_ms = 0;
+    export_scene_request(scene, "csv", NULL);
+    scene->run = export_scene_run(scene);
+    assert_int_equal(tally_export_run_work(scene->run, scene->lease, 0), TALLY_RUN_SLICE);
+    //  The other one got as far as this one was, and no further.
+    assert_true(export_scene_lease_again(scene));
+    assert_true(export_scene_crash(scene, TALLY_AT_ADDED, 0));
+    assert_true(export_scene_lease_again(scene));
+    assert_int_equal(export_scene_finish(scene, &scene->run), TALLY_RUN_SETTLED);
+    export_scene_check(scene, "csv");
+    assert_int_equal(export_scene_entries(scene), 1);
+}
+
 static void
 part_that_is_gone_is_written_anew(void **state)
 {
@@ -421,6 +497,9 @@ main(int argc, char **argv)
         TEST(late_worker_leaves_the_table_of_its_successor_alone),
         TEST(slices_of_one_run_go_on_without_copying),
         TEST(another_worker_takes_over_between_two_slices),
+        TEST(late_checkpoint_changes_nothing),
+        TEST(late_worker_does_not_take_a_table_back),
+        TEST(run_that_was_taken_over_meanwhile_does_not_write_on),
         TEST(part_that_is_gone_is_written_anew),
     };
     return cmocka_run_group_tests(tests, start_server, stop_server);
