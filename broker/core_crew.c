@@ -106,6 +106,10 @@ tally_core_bury_silent(tally_core_t *self, int64_t now_ms)
     tally_heap_node_t *node;
     while ((node = tally_heap_take_due(&self->crew.silence, now_ms)) != NULL) {
         tally_crew_worker_t *worker = TALLY_OF(node, tally_crew_worker_t, silence);
+        if (!worker->joined) {
+            remove_worker(self, worker, TALLY_GONE_GOODBYE, now_ms);
+            continue;
+        }
         notify(self, worker, TALLY_NOTICE_GONE);
         remove_worker(self, worker, TALLY_GONE_DEAD, now_ms);
     }
@@ -117,8 +121,13 @@ tally_core_worker_beat(tally_core_t *self, uint64_t number, int64_t now_ms)
     tally_crew_worker_t *worker = tally_crew_find(&self->crew, number);
     if (worker != NULL) {
         tally_crew_beat(&self->crew, worker, now_ms);
+        return true;
     }
-    return worker != NULL;
+    worker = tally_crew_find_awaited(&self->crew, number);
+    if (worker != NULL) {
+        tally_crew_await(&self->crew, worker, now_ms + TALLY_BEAT_MS * TALLY_BEATS_MISSED_MAX);
+    }
+    return false;
 }
 
 void

@@ -118,23 +118,14 @@ forget_settled(tally_core_t *self, tally_lease_t *lease)
     }
 }
 
-//  Its worker did not come back: it may go on for a while, then its messages are returned, and that
-//  is nobody's fault.
+//  Its worker belongs to the broker before us.  While its beats are heard it goes on until its
+//  deadline; once they stop its messages are returned, and that is nobody's fault.
 static void
-dismiss(tally_core_t *self, tally_lease_t *lease, int64_t until_ms)
+keep(tally_core_t *self, tally_lease_t *lease, int64_t until_ms)
 {
-    tally_crew_worker_t *worker = lease->worker;
-    if (worker->joined) {
-        return;
-    }
-    lease->crashes = false;
-    if (lease->deadline_ms > until_ms) {
-        lease->deadline_ms = until_ms;
-    }
-    tally_lease_orphan(lease);
-    tally_core_watch(self, lease);
-    if (worker->leases.count == 0) {
-        tally_crew_remove(&self->crew, worker);
+    if (!lease->worker->joined) {
+        lease->crashes = false;
+        tally_crew_await(&self->crew, lease->worker, until_ms);
     }
 }
 
@@ -153,7 +144,7 @@ tally_core_loaded(tally_core_t *self, int64_t orphans_ms, int64_t now_ms)
 {
     assert(self->loading);
     for (size_t i = 0; i < self->loaded_leases.count; i++) {
-        dismiss(self, self->loaded_leases.items[i], now_ms + orphans_ms);
+        keep(self, self->loaded_leases.items[i], now_ms + orphans_ms);
         forget_settled(self, self->loaded_leases.items[i]);
     }
     assert(self->loaded.count == 0);

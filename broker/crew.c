@@ -94,6 +94,20 @@ tally_crew_beat(tally_crew_t *self, tally_crew_worker_t *worker, int64_t now_ms)
                    now_ms + TALLY_BEAT_MS * TALLY_BEATS_MISSED_MAX, worker->number);
 }
 
+void
+tally_crew_await(tally_crew_t *self, tally_crew_worker_t *worker, int64_t until_ms)
+{
+    assert(!worker->joined);
+    tally_heap_put(&self->silence, &worker->silence, until_ms, worker->number);
+}
+
+tally_crew_worker_t *
+tally_crew_find_awaited(const tally_crew_t *self, uint64_t number)
+{
+    tally_crew_worker_t *worker = tally_table_find(&self->by_number, number);
+    return worker != NULL && !worker->joined ? worker : NULL;
+}
+
 //  Streams of which it has the term may want another holder.
 static void
 replace_terms(tally_crew_worker_t *worker)

@@ -74,6 +74,9 @@ tally_crew_worker_t *
 tally_crew_join(tally_crew_t *self, uint64_t number, const tally_hello_t *hello,
                 tally_queue_t *const *queues, uint8_t queue_count, int64_t now_ms);
 void tally_crew_beat(tally_crew_t *self, tally_crew_worker_t *worker, int64_t now_ms);
+//  One that is not joined is forgotten when it is not heard of until then.
+void tally_crew_await(tally_crew_t *self, tally_crew_worker_t *worker, int64_t until_ms);
+tally_crew_worker_t *tally_crew_find_awaited(const tally_crew_t *self, uint64_t number);
 void tally_crew_drain(tally_crew_worker_t *worker);
 //  Takes it off its queues and terms and frees it; it must hold no lease any more.
 void tally_crew_remove(tally_crew_t *self, tally_crew_worker_t *worker);
