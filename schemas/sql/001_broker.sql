@@ -277,14 +277,22 @@ begin
         raise exception using errcode = 'TY001',
               message = format('lease %s does not hold all of these messages any more', lease);
     end if;
+    -- By ctid, each found by its key: a table that was empty when it was last looked at passes for one of a row,
+    -- and any join with it may be planned as a scan of all that the tenant has pending.
     with gone as (
         delete from tally.message m
-        where m.tenant = held.tenant and m.id = any (ids)
+        where m.ctid = any (array(
+            select p.ctid from unnest(ids) i (id)
+            cross join lateral (select n.ctid from tally.message n
+                                where n.tenant = held.tenant and n.id = i.id offset 0) p))
         returning m.id, m.queue, m.is_blob, m.sender, m.sequence, m.item
     ), gone_blob as (
         delete from tally.blob b
-        using gone g join tally.queue q on q.id = g.queue
-        where g.is_blob and not q.keep_blobs and b.tenant = held.tenant and b.id = g.id
+        where b.ctid = any (array(
+            select p.ctid from gone g join tally.queue q on q.id = g.queue
+            cross join lateral (select n.ctid from tally.blob n
+                                where n.tenant = held.tenant and n.id = g.id offset 0) p
+            where g.is_blob and not q.keep_blobs))
     ), kept as (
         insert into tally.result (sender, sequence, item, tenant, outcome, body, until)
         select g.sender, g.sequence, g.item, held.tenant, 1,
