@@ -99,17 +99,14 @@ tally_queue_home(tally_stream_t *stream)
     if (queue->row.exclusive && tally_term_vacant(stream)) {
         return &queue->unelected;
     }
-    if (stream->stats.ready == 0) {
+    tally_member_t *holder = queue->row.exclusive ? tally_term_usable(stream) : NULL;
+    if (stream->stats.ready == 0 || (queue->row.exclusive && holder == NULL)) {
         return NULL;
     }
     if (stream->tenant->leased >= (uint64_t)stream->tenant->row.leased_max) {
         return &stream->tenant->blocked;
     }
-    if (!queue->row.exclusive) {
-        return &queue->rota;
-    }
-    tally_member_t *member = tally_term_usable(stream);
-    return member == NULL ? NULL : &member->rota;
+    return holder == NULL ? &queue->rota : &holder->rota;
 }
 
 void

@@ -348,6 +348,31 @@ fake_store_settled_total(const fake_store_t *self)
     return self->settled_total;
 }
 
+bool
+fake_store_oldest_of_key(const fake_store_t *self, const fake_message_t *message)
+{
+    size_t at = 0;
+    for (fake_message_t *other; (other = tally_table_each(&self->messages, &at)) != NULL;) {
+        if (other->row.queue == message->row.queue && other->row.tenant == message->row.tenant
+            && tally_bytes_equal(other->row.key, message->row.key)
+            && other->row.id < message->row.id) {
+            return false;
+        }
+    }
+    return true;
+}
+
+size_t
+fake_store_lost_count(const fake_store_t *self, const uint64_t *ids, size_t count)
+{
+    size_t lost = 0;
+    for (size_t i = 0; i < count; i++) {
+        lost += fake_store_settled_count(self, ids[i]) == 0
+                && fake_store_dead(self, ids[i]) == NULL;
+    }
+    return lost;
+}
+
 size_t
 fake_store_ticks(const fake_store_t *self)
 {

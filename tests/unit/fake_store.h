@@ -93,6 +93,10 @@ size_t fake_store_inbox_count(const fake_store_t *self);
 //  So often has the message ended by settling; more than once would be a bug.
 size_t fake_store_settled_count(const fake_store_t *self, uint64_t message);
 size_t fake_store_settled_total(const fake_store_t *self);
+//  No older message of its key is left.
+bool fake_store_oldest_of_key(const fake_store_t *self, const fake_message_t *message);
+//  How many of `ids` were neither settled nor buried.
+size_t fake_store_lost_count(const fake_store_t *self, const uint64_t *ids, size_t count);
 size_t fake_store_ticks(const fake_store_t *self);
 
 #endif
