@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <grp.h>
 #include <inttypes.h>
 #include <libpq-fe.h>
@@ -135,11 +136,19 @@ print_log(const char *dir)
     free(path);
 }
 
+static int
+remove_entry(const char *path, const struct stat *info, int type, struct FTW *place)
+{
+    (void)info;
+    (void)type;
+    (void)place;
+    return remove(path);
+}
+
 static void
 remove_tree(const char *dir)
 {
-    const char *const args[] = {"rm", "-rf", "--", dir, NULL};
-    (void)run_program("/tmp", false, args);
+    nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 //  ---- the server, in the keeper -----------------------------------------------------------------
