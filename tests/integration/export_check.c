@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: MIT
 //  export_check - reads an export back and compares each value with what was sent.
 //
-//  Its reader of CSV shares nothing with the writer.  A difference ends the process with both sides
-//  printed.
+//  Its reader of CSV shares nothing with the writer.  A difference fails the test with both sides
+//  told.
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,8 +23,7 @@
 static void
 differs(const char *where, const char *wanted, const char *got)
 {
-    fprintf(stderr, "export check: %s: wanted %s, got %s\n", where, wanted, got);
-    abort();
+    fail_msg("%s: wanted %s, got %s", where, wanted, got);
 }
 
 static void

@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "tests/integration/export_scene.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
 #include <assert.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -49,8 +56,7 @@ static void
 must(tally_db_outcome_t outcome, const tally_db_t *db)
 {
     if (outcome != TALLY_DB_DONE) {
-        fprintf(stderr, "export scene: %s\n", tally_db_error(db));
-        abort();
+        fail_msg("%s", tally_db_error(db));
     }
 }
 
@@ -192,8 +198,7 @@ export_scene_value(export_scene_t *self, const char *sql)
     must(tally_db_connect(self->broker), self->broker);
     PGresult *result = PQexec(tally_db_handle(self->broker), sql);
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) == 0) {
-        fprintf(stderr, "export scene: %s gave nothing: %s\n", sql, PQresultErrorMessage(result));
-        abort();
+        fail_msg("%s gave nothing: %s", sql, PQresultErrorMessage(result));
     }
     char *value = tally_strdup(PQgetvalue(result, 0, 0));
     PQclear(result);
@@ -205,8 +210,7 @@ export_scene_assert_value(export_scene_t *self, const char *sql, const char *wan
 {
     char *value = export_scene_value(self, sql);
     if (strcmp(value, wanted) != 0) {
-        fprintf(stderr, "export scene: %s: wanted %s, got %s\n", sql, wanted, value);
-        abort();
+        fail_msg("%s: wanted %s, got %s", sql, wanted, value);
     }
     free(value);
 }
@@ -407,8 +411,7 @@ export_scene_run(export_scene_t *self)
     tally_export_request_t request;
     tally_problem_t problem;
     if (tally_export_request_read(&request, tally_bytes_of(text), &problem) == -1) {
-        fprintf(stderr, "export scene: %s\n", problem.text);
-        abort();
+        fail_msg("%s", problem.text);
     }
     free(text);
     free(body);
@@ -429,6 +432,7 @@ export_scene_finish(export_scene_t *self, tally_export_run_t **run_p)
 bool
 export_scene_crash(export_scene_t *self, tally_export_point_t point, int skip)
 {
+    tally_export_run_t *run = export_scene_run(self);
     pid_t child = fork();
     if (child == 0) {
         //  Connections of its own; those of the parent are left alone.
@@ -436,14 +440,14 @@ export_scene_crash(export_scene_t *self, tally_export_point_t point, int skip)
         open_tools(self);
         self->crash_at = point;
         self->crash_skip = skip;
-        tally_export_run_t *run = export_scene_run(self);
         tally_run_end_t end = tally_export_run_work(run, self->lease, 0);
         _exit(end == TALLY_RUN_SETTLED ? 0 : 1);
     }
+    tally_export_run_destroy(&run);
     int status;
     if (child == -1 || waitpid(child, &status, 0) != child || !WIFEXITED(status)
         || WEXITSTATUS(status) == 1) {
-        abort();
+        fail_msg("the export neither crashed nor came to its end");
     }
     return WEXITSTATUS(status) == CRASHED;
 }
@@ -482,8 +486,7 @@ export_scene_file(export_scene_t *self, const char *extension, size_t *size)
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat status;
     if (fd == -1 || fstat(fd, &status) == -1) {
-        fprintf(stderr, "export scene: there is no %s\n", path);
-        abort();
+        fail_msg("there is no %s", path);
     }
     char *text = tally_alloc((size_t)status.st_size + 1);
     *size = (size_t)read(fd, text, (size_t)status.st_size);

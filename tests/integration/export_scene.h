@@ -66,8 +66,7 @@ char *export_scene_file(export_scene_t *self, const char *extension, size_t *siz
 //  Entries in the directory.
 size_t export_scene_entries(export_scene_t *self);
 
-//  Every response is there once, value by value; else the process is told what differs and the test
-//  fails.
+//  Every response is there once, value by value; else the test fails, telling what differs.
 void export_scene_check(export_scene_t *self, const char *format);
 
 #endif
