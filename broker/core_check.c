@@ -93,7 +93,7 @@ check_deques(check_t *check, const tally_stream_t *stream)
     assert(tally_heap_holds(&stream->window) == (stream->held.count > 0));
 }
 
-//  ---- cold records and keys -----------------------------------------------------------------------
+//  ---- cold records and keys ---------------------------------------------------------------------
 
 static void
 see_key(check_t *check, const tally_cold_t *cold)
@@ -154,7 +154,7 @@ check_key(const check_t *check, const tally_key_t *key)
     assert(key->heads > 0 || waiting == 0);    // or nobody would ever wake them
 }
 
-//  ---- leases and workers --------------------------------------------------------------------------
+//  ---- leases and workers ------------------------------------------------------------------------
 
 static void
 check_leased(check_t *check, const tally_lease_t *lease)
@@ -247,7 +247,7 @@ check_crew(const tally_core_t *core)
     assert(joined == core->crew.joined.count);
 }
 
-//  ---- sums ----------------------------------------------------------------------------------------
+//  ---- sums --------------------------------------------------------------------------------------
 
 static void
 check_stream(const tally_stream_t *stream, const count_t *count)

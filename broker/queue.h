@@ -44,8 +44,8 @@ tally_queue_t *tally_queues_by_id(const tally_queues_t *self, uint32_t id);
 //  To be called whenever something that decides it has changed; cheap when nothing moves.
 void tally_queue_place(tally_stream_t *stream);
 void tally_queue_wake(tally_queue_t *self);
-//  What they decide: the list in which a stream belongs (NULL: it has no turn to wait for), and whether
-//  somebody could be elected or leased something.
+//  What they decide: the list in which a stream belongs (NULL: it has no turn to wait for), and
+//  whether somebody could be elected or leased something.
 tally_list_t *tally_queue_home(tally_stream_t *stream);
 bool tally_queue_works(const tally_queue_t *self);
 

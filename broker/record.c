@@ -92,7 +92,8 @@ end_by_crash(const tally_lease_t *lease, tally_leased_t *leased, uint32_t togeth
     want->crashes++;
     want->batch_max = (int32_t)((together + 1) / 2);
     want->text = tally_bytes_of(lease->worker == NULL ? "worker died" : "deadline passed");
-    //  Held with others, in this lease or not, it may be innocent: it has to do it again on its own.
+    //  Held with others, in this lease or not, it may be innocent: it has to do it again on its
+    //  own.
     bool alone = together == 1
                  && (lease->worker == NULL ? lease->alone : lease->worker->leases.count == 1);
     return alone && want->crashes >= lease->stream->queue->row.crashes_max ? TALLY_END_BURY

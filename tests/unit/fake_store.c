@@ -102,6 +102,7 @@ fake_store_destroy(fake_store_t **self_p)
     free(self->terms.items);
     free(self->dedupes.items);
     free(self->inbox.items);
+    free(self->asked.items);
     free(self);
 }
 
@@ -371,6 +372,16 @@ fake_store_lost_count(const fake_store_t *self, const uint64_t *ids, size_t coun
                 && fake_store_dead(self, ids[i]) == NULL;
     }
     return lost;
+}
+
+size_t
+fake_store_unanswered_count(const fake_store_t *self)
+{
+    size_t unanswered = 0;
+    for (size_t i = 0; i < self->asked.count; i++) {
+        unanswered += fake_store_result(self, &self->asked.items[i]) == NULL;
+    }
+    return unanswered;
 }
 
 size_t

@@ -97,6 +97,8 @@ size_t fake_store_settled_total(const fake_store_t *self);
 bool fake_store_oldest_of_key(const fake_store_t *self, const fake_message_t *message);
 //  How many of `ids` were neither settled nor buried.
 size_t fake_store_lost_count(const fake_store_t *self, const uint64_t *ids, size_t count);
+//  Of those that asked and whose message ended, how many have no result.
+size_t fake_store_unanswered_count(const fake_store_t *self);
 size_t fake_store_ticks(const fake_store_t *self);
 
 #endif

@@ -18,6 +18,9 @@ fake_store_settle_message(fake_store_t *self, uint64_t id, bool keep_blob)
     assert(tally_table_find(&self->settled, id) == NULL);
     tally_table_put(&self->settled, id, (void *)1);
     self->settled_total++;
+    if (message->row.asked) {
+        *TALLY_PUSH(&self->asked) = message->row.asker;
+    }
     if (!keep_blob) {
         tally_table_take(&self->blobs, id);
     }

@@ -209,6 +209,9 @@ end_message(fake_store_t *self, const tally_plan_end_t *end)
     put_counters(message, end);
     if (end->kind == TALLY_END_BURY) {
         assert(end->text.size > 0);
+        if (message->row.asked) {
+            *TALLY_PUSH(&self->asked) = message->row.asker;
+        }
         tally_table_take(&self->messages, end->message);
         tally_table_put(&self->dead, end->message, message);
         return;

@@ -37,8 +37,9 @@ struct fake_store {
     TALLY_ARRAY(fake_inbox_t) inbox;
     TALLY_ARRAY(fake_result_t *) results;
     tally_table_t messages, dead, leases;
-    tally_table_t blobs;      // message -> itself
-    tally_table_t settled;    // message -> how often
+    tally_table_t blobs;                 // message -> itself
+    tally_table_t settled;               // message -> how often
+    TALLY_ARRAY(tally_asker_t) asked;    // of messages that are settled or buried
     size_t settled_total;
     uint64_t tick;
     size_t ticks;

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-//  ---- bodies --------------------------------------------------------------------------------------
+//  ---- bodies ------------------------------------------------------------------------------------
 
 static void
 bodies_beyond_the_budget_are_fetched_when_they_are_leased(void **state)
@@ -157,7 +157,7 @@ a_lease_of_nothing_but_deleted_messages_takes_its_row_away(void **state)
     assert_int_equal(scene_stats(scene, "work").bytes, 0);
 }
 
-//  ---- blobs ---------------------------------------------------------------------------------------
+//  ---- blobs -------------------------------------------------------------------------------------
 
 static tally_item_t
 as_blob(const char *body)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-//  core, crashes: deadlines, dead workers, halves until the culprit is alone, and drains that count nothing.
+//  core, crashes: deadlines, dead workers, halves until the culprit is alone, and drains that count
+//  nothing.
 #include "tests/unit/core_scene.h"
 
 #define DEAD_MS (TALLY_BEAT_MS * TALLY_BEATS_MISSED_MAX)
@@ -89,7 +90,7 @@ what_is_settled_before_the_crash_does_not_crash(void **state)
     assert_int_equal(scene->told->ends.items[0].batch_max, 2);    // half of three, rounded up
 }
 
-//  ---- workers that go -----------------------------------------------------------------------------
+//  ---- workers that go ---------------------------------------------------------------------------
 
 static void
 three_missed_beats_are_death_and_one_less_is_not(void **state)
@@ -207,7 +208,7 @@ an_unknown_worker_may_go_without_harm(void **state)
     assert_false(scene_tick(scene));
 }
 
-//  ---- halves --------------------------------------------------------------------------------------
+//  ---- halves ------------------------------------------------------------------------------------
 
 //  The first worker dies with all it holds, and a new one takes over.
 static void
@@ -366,7 +367,7 @@ more_crashes_than_a_plan_holds_are_spread_over_several(void **state)
     assert_int_equal(scene_stats(scene, "work").ready, workers * TALLY_CREDIT_MAX);
 }
 
-//  ---- drain ---------------------------------------------------------------------------------------
+//  ---- drain -------------------------------------------------------------------------------------
 
 static void
 a_draining_worker_hears_it_at_once_and_gets_nothing_more(void **state)
@@ -391,7 +392,7 @@ a_draining_worker_hears_it_at_once_and_gets_nothing_more(void **state)
     assert_int_equal(scene_worker(scene, worker).outstanding, 0);
 }
 
-//  ---- hello ---------------------------------------------------------------------------------------
+//  ---- hello -------------------------------------------------------------------------------------
 
 static void
 a_hello_for_an_unknown_queue_says_which(void **state)

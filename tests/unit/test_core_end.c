@@ -27,7 +27,7 @@ forget_workers(scene_t *scene)
     }
 }
 
-//  ---- settle --------------------------------------------------------------------------------------
+//  ---- settle ------------------------------------------------------------------------------------
 
 static void
 a_whole_lease_settles_as_one_number(void **state)
@@ -141,7 +141,7 @@ a_lease_that_is_not_committed_cannot_be_named_yet(void **state)
     assert_true(scene_settle(scene, lease));
 }
 
-//  ---- return --------------------------------------------------------------------------------------
+//  ---- return ------------------------------------------------------------------------------------
 
 static void
 a_failed_message_backs_off_within_a_doubling_bound(void **state)
@@ -361,7 +361,7 @@ messages_due_at_one_time_go_in_the_order_in_which_they_were_sent(void **state)
     }
 }
 
-//  ---- bury, and what operators do -----------------------------------------------------------------
+//  ---- bury, and what operators do ---------------------------------------------------------------
 
 static void
 a_worker_may_bury_at_once_and_the_others_of_the_lease_are_not_disturbed(void **state)
@@ -399,7 +399,7 @@ a_dead_letter_is_retried_as_new_and_another_dropped(void **state)
     assert_body(scene_item_of(scene, 0, 0), "0");
 }
 
-//  ---- extend --------------------------------------------------------------------------------------
+//  ---- extend ------------------------------------------------------------------------------------
 
 static void
 an_extension_moves_the_deadline_now_and_in_the_database(void **state)

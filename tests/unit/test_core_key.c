@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-//  core, keys: messages of one key are worked one at a time, in order, whatever happens to the first.
+//  core, keys: messages of one key are worked one at a time, in order, whatever happens to the
+//  first.
 #include "tests/unit/core_scene.h"
 
 //  Three messages of one key, one worker that holds the first.  Returns its lease.

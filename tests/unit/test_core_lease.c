@@ -101,7 +101,7 @@ settles_that_free_nothing_useful_wait_two_milliseconds_for_company(void **state)
     assert_true(tally_core_next_ms(scene->core, scene->now_ms) <= scene->now_ms);
 }
 
-//  ---- sizes ---------------------------------------------------------------------------------------
+//  ---- sizes -------------------------------------------------------------------------------------
 
 static void
 a_lease_has_at_most_batch_max_messages(void **state)
@@ -238,7 +238,7 @@ a_plan_leases_a_bounded_number_and_goes_on_in_the_next(void **state)
     assert_int_equal(scene_stats(scene, "work").ready, 0);
 }
 
-//  ---- order and fairness --------------------------------------------------------------------------
+//  ---- order and fairness ------------------------------------------------------------------------
 
 static tally_item_t
 with_priority(const char *body, uint8_t priority)

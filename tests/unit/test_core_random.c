@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-//  core, at random: clients, workers, operators, other transactions and disasters in any order; after every
-//  step the core is consistent, and in the end nothing is lost and nothing was done twice.
+//  core, at random: clients, workers, operators, other transactions and disasters in any order;
+//  after every step the core is consistent, and in the end nothing is lost and nothing was done
+//  twice.
 //
-//  A run is decided by its seed; a failure names it.  TALLY_RANDOM_RUNS and TALLY_RANDOM_SEED repeat
-//  one or try more.
+//  A run is decided by its seed; a failure names it.  TALLY_RANDOM_RUNS and TALLY_RANDOM_SEED
+//  repeat one or try more.
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,7 +70,7 @@ queue_id(run_t *run, size_t index)
     return scene_queue_id(run->scene, QUEUES[index]);
 }
 
-//  ---- clients -------------------------------------------------------------------------------------
+//  ---- clients -----------------------------------------------------------------------------------
 
 //  Bodies tell who sent them, so that a message that is stored twice is seen.
 static tally_item_t
@@ -164,7 +165,7 @@ act_repeat(run_t *run)
     }
 }
 
-//  ---- workers -------------------------------------------------------------------------------------
+//  ---- workers -----------------------------------------------------------------------------------
 
 static void
 act_join(run_t *run)
@@ -266,7 +267,7 @@ act_record(run_t *run)
     scene_record(run->scene, &record, ids);
 }
 
-//  ---- others --------------------------------------------------------------------------------------
+//  ---- others ------------------------------------------------------------------------------------
 
 static void
 act_lock(run_t *run)
@@ -342,7 +343,7 @@ act_operator(run_t *run)
     }
 }
 
-//  ---- ticks and disasters -------------------------------------------------------------------------
+//  ---- ticks and disasters -----------------------------------------------------------------------
 
 static void
 remember_stored(run_t *run)
@@ -517,7 +518,7 @@ step(run_t *run)
     }
 }
 
-//  ---- the end -------------------------------------------------------------------------------------
+//  ---- the end -----------------------------------------------------------------------------------
 
 //  Everybody is well again: what is left is done within a bounded time.
 static void
@@ -548,6 +549,7 @@ expect_everything_done_once(const run_t *run)
     assert_int_equal(fake_store_message_count(store), 0);
     assert_int_equal(fake_store_lease_count(store), 0);
     assert_int_equal(fake_store_inbox_count(store), 0);
+    assert_int_equal(fake_store_unanswered_count(store), 0);
     tally_stream_stats_t stats;
     tally_core_stats(run->scene->core, 0, 0, run->scene->now_ms, &stats);
     assert_int_equal(stats.ready + stats.held + stats.delayed + stats.waiting + stats.leased, 0);

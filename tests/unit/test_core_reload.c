@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-//  core, reloads: a core made again from the database behaves like the one that was lost, and no token repeats.
+//  core, reloads: a core made again from the database behaves like the one that was lost, and no
+//  token repeats.
 #include "tests/unit/core_scene.h"
 
 static void
@@ -98,7 +99,7 @@ ticks_go_on_and_silent_plans_have_no_number(void **state)
     assert_int_equal(tally_core_tick(scene->core), 2);
 }
 
-//  ---- leases --------------------------------------------------------------------------------------
+//  ---- leases ------------------------------------------------------------------------------------
 
 static void
 the_lease_of_a_worker_that_is_back_goes_on_to_its_deadline(void **state)
@@ -263,7 +264,7 @@ rows_of_unknown_queues_and_tenants_are_counted_and_left_alone(void **state)
     assert_int_equal(scene_stats(scene, "work").ready, 1);
 }
 
-//  ---- the same behaviour --------------------------------------------------------------------------
+//  ---- the same behaviour ------------------------------------------------------------------------
 
 //  Takes what is ready, message by message, with one worker that holds one.
 static size_t

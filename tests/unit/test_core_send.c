@@ -209,7 +209,7 @@ one_tenants_quota_is_not_anothers(void **state)
     scene_send(scene, "work", "globex", 5);
 }
 
-//  ---- dedupe --------------------------------------------------------------------------------------
+//  ---- dedupe ------------------------------------------------------------------------------------
 
 static tally_item_t
 deduped(const char *body, const char *dedupe)
@@ -284,7 +284,7 @@ a_deduped_message_with_everything_else_leaves_nothing_when_it_is_a_duplicate(voi
     assert_int_equal(scene_stats(scene, "work").bytes, 1);
 }
 
-//  ---- bounds of a plan ----------------------------------------------------------------------------
+//  ---- bounds of a plan --------------------------------------------------------------------------
 
 static void
 a_plan_is_full_at_its_number_of_messages_and_empty_after_the_seal(void **state)

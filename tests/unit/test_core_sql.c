@@ -49,7 +49,7 @@ only_answer(scene_t *scene)
     return &scene->told->answers.items[0];
 }
 
-//  ---- settled by SQL ------------------------------------------------------------------------------
+//  ---- settled by SQL ----------------------------------------------------------------------------
 
 static void
 a_note_finds_what_a_transaction_settled_and_looks_in_the_inbox(void **state)
@@ -147,7 +147,7 @@ a_plain_settle_of_what_sql_settled_is_found_out_in_the_next_try(void **state)
     assert_int_equal(scene_stats(scene, "work").settled, 3);
 }
 
-//  ---- locked --------------------------------------------------------------------------------------
+//  ---- locked ------------------------------------------------------------------------------------
 
 static void
 a_locked_settle_is_tried_again_with_growing_pauses(void **state)
@@ -257,7 +257,7 @@ a_transaction_that_commits_between_the_claim_and_the_look_wins(void **state)
     assert_int_equal(scene_stats(scene, "work").delayed, 0);
 }
 
-//  ---- inbox ---------------------------------------------------------------------------------------
+//  ---- inbox -------------------------------------------------------------------------------------
 
 static void
 the_inbox_is_emptied_in_growing_looks_without_a_worker(void **state)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-//  core, states and events: every event in every state of a message, and then to the end: once, and only once.
+//  core, states and events: every event in every state of a message, and then to the end: once, and
+//  only once.
 #include "tests/unit/core_scene.h"
 
 #include <stdio.h>
@@ -14,7 +15,7 @@ typedef struct {
     uint64_t message, lease, worker;
 } case_t;
 
-//  ---- states --------------------------------------------------------------------------------------
+//  ---- states ------------------------------------------------------------------------------------
 
 static void
 send_one(case_t *c, tally_item_t item)
@@ -128,7 +129,7 @@ skipped(case_t *c)
     assert_int_equal(scene_stats(c->scene, "work").leased, 1);
 }
 
-//  ---- events --------------------------------------------------------------------------------------
+//  ---- events ------------------------------------------------------------------------------------
 
 static void
 settle(case_t *c)
@@ -245,7 +246,7 @@ window(case_t *c)
                               c->scene->now_ms);
 }
 
-//  ---- the table -----------------------------------------------------------------------------------
+//  ---- the table ---------------------------------------------------------------------------------
 //  Where the message is soon after the event:
 //  H held, D delayed, W behind its key, R ready, L leased, G gone (settled), B buried, N never was.
 
@@ -279,8 +280,7 @@ static const struct {
     act_t state;
     const char *after;
 } STATES[] = {
-    //                               settle by sql, settle locked
-    //               settle ... bury, extend, note, deadline, death, goodbye, drain, reload, restart, window
+    //  In the order of EVENTS.
     {{"collected", collected}, "RRRRRRRRRRRRRNNR"},
     {{"held", held}, "HHHHHHHRHHHHHHHR"},
     {{"delayed", delayed}, "DDDDDDDRDDDDDDDD"},

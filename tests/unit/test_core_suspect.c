@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-//  core, suspects: what crashed before is done by a worker that holds nothing else, so that the innocent are
-//  cleared and only the culprit is buried.
+//  core, suspects: what crashed before is done by a worker that holds nothing else, so that the
+//  innocent are cleared and only the culprit is buried.
 #include "tests/unit/core_scene.h"
 
 static int
@@ -119,8 +119,8 @@ an_idle_worker_takes_suspects_while_the_busy_ones_go_on(void **state)
     assert_true(scene_worker(scene, busy).outstanding > 0);
 }
 
-//  A worker that holds a message of "acme" is reserved for suspects of the same stream.  Returns the
-//  lease that it holds.
+//  A worker that holds a message of "acme" is reserved for suspects of the same stream.  Returns
+//  the lease that it holds.
 static uint64_t
 reserve(scene_t *scene, uint64_t *worker)
 {

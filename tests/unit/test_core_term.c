@@ -177,7 +177,7 @@ when_nobody_is_left_the_term_waits_for_the_next_that_comes(void **state)
     assert_int_equal(stored(scene, "acme")->epoch, 2);
 }
 
-//  ---- locked --------------------------------------------------------------------------------------
+//  ---- locked ------------------------------------------------------------------------------------
 
 static void
 a_term_whose_row_is_held_is_elected_again_with_growing_pauses(void **state)
@@ -244,7 +244,7 @@ an_election_whose_winner_goes_before_the_commit_is_held_again(void **state)
     assert_int_equal(scene_stats(scene, "alone").leased, 1);
 }
 
-//  ---- drain ---------------------------------------------------------------------------------------
+//  ---- drain -------------------------------------------------------------------------------------
 
 static void
 a_drained_holder_loses_a_term_when_it_holds_no_lease_of_it(void **state)
@@ -300,7 +300,7 @@ a_drained_holder_keeps_its_terms_while_there_is_nobody_else(void **state)
     assert_int_equal(scene_stats(scene, "alone").leased, 1);
 }
 
-//  ---- restart and policy --------------------------------------------------------------------------
+//  ---- restart and policy ------------------------------------------------------------------------
 
 static void
 a_holder_that_is_still_there_after_a_reload_goes_on_under_its_epoch(void **state)
