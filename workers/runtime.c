@@ -280,7 +280,7 @@ finished(const tally_worker_t *self)
 static void
 wait_for_something(tally_worker_t *self)
 {
-    zmq_pollitem_t items[3] = {{NULL, self->signal_fd, ZMQ_POLLIN, 0}};
+    zmq_pollitem_t items[1 + TALLY_LINK_ITEMS_MAX] = {{NULL, self->signal_fd, ZMQ_POLLIN, 0}};
     int count = 1 + (int)tally_link_poll_items(self->link, items + 1);
     int64_t due_at_ms = tally_link_due_at_ms(self->link);
     int64_t now_ms = tally_clock_now_ms();

@@ -26,11 +26,12 @@ struct tally_link {
     size_t front_count, front;    // the current one
     link_state_t state;
     zsock_t *control, *lane, *sink;    // NULL when closed
+    zsock_t *monitor;                  // PAIR: tells when the lane's connection ends
     uint64_t hello_request;
     int64_t act_at_ms;                  // CLOSED: try again; GREETING: give the front up
     unsigned fruitless;                 // hellos without a welcome
     bool told;                          // that there is no broker; once until there is one
-    bool gone;                          // a notice said that we are not known any more
+    const char *gone;                   // why there is no use in listening any longer; NULL: there is
     int64_t silent_ms, judged_at_ms;    // only time in which we listened counts as silence
     tally_welcome_t welcome;
     char sink_endpoint[TALLY_ENDPOINT_BYTES_MAX + 1];
@@ -74,6 +75,10 @@ static void
 close_sockets(tally_link_t *self)
 {
     zsock_destroy(&self->control);
+    if (self->monitor != NULL) {
+        zmq_socket_monitor(zsock_resolve(self->lane), NULL, 0);
+        zsock_destroy(&self->monitor);
+    }
     zsock_destroy(&self->lane);
     zsock_destroy(&self->sink);
 }
@@ -111,6 +116,24 @@ connect_socket(int type, const char *endpoint, int send_hwm, int receive_hwm)
         zsock_destroy(&sock);
     }
     return sock;
+}
+
+//  A broker that dies closes the lane's connection at once, long before its silence would tell.
+static zsock_t *
+watch_lane(zsock_t *lane)
+{
+    static const char where[] = "inproc://tally-lane";
+    zsock_t *monitor = NULL;
+    if (zmq_socket_monitor(zsock_resolve(lane), where, ZMQ_EVENT_DISCONNECTED) == 0) {
+        monitor = zsock_new_pair(NULL);
+        if (monitor != NULL && zmq_connect(zsock_resolve(monitor), where) == -1) {
+            zsock_destroy(&monitor);
+        }
+    }
+    if (monitor == NULL) {
+        tally_log_warn("could not watch the lane: %s", zmq_strerror(zmq_errno()));
+    }
+    return monitor;
 }
 
 static int
@@ -187,6 +210,7 @@ take_welcome(tally_link_t *self, tally_cursor_t cursor, int64_t now_ms)
         close_for_retry(self, now_ms, jittered_delay(self->fruitless++));
         return TALLY_LINK_SAME;
     }
+    self->monitor = watch_lane(self->lane);
     self->welcome = welcome;
     self->welcome.lane = (tally_bytes_t){NULL, 0};    // pointed into the frame
     self->welcome.feed = (tally_bytes_t){NULL, 0};
@@ -194,7 +218,7 @@ take_welcome(tally_link_t *self, tally_cursor_t cursor, int64_t now_ms)
     self->state = LINK_READY;
     self->fruitless = 0;
     self->told = false;
-    self->gone = false;
+    self->gone = NULL;
     self->silent_ms = 0;
     self->judged_at_ms = now_ms;
     return TALLY_LINK_WELCOMED;
@@ -269,10 +293,12 @@ take_notice(tally_link_t *self, tally_cursor_t cursor)
     }
     switch (notice.kind) {
     case TALLY_NOTICE_BEAT:
-        self->gone = self->gone || notice.epoch != self->welcome.broker_epoch;
+        if (notice.epoch != self->welcome.broker_epoch) {
+            self->gone = "another one took over";
+        }
         break;
     case TALLY_NOTICE_GONE:
-        self->gone = true;
+        self->gone = "it does not know us any more";
         break;
     case TALLY_NOTICE_DRAIN:
         return TALLY_LANE_DRAIN;
@@ -332,9 +358,15 @@ tally_link_advance(tally_link_t *self, int64_t now_ms)
     }
     if (self->state == LINK_READY) {
         judge_silence(self, now_ms);
-        if (self->gone || self->silent_ms > patience_ms(self)) {
-            tally_log_warn("lost the broker: %s",
-                           self->gone ? "it does not know us any more" : "its beats stopped");
+        //  One event is all that is asked for; what is in it does not matter.
+        if (self->monitor != NULL
+            && zmq_recv(zsock_resolve(self->monitor), NULL, 0, ZMQ_DONTWAIT) != -1) {
+            self->gone = "the lane was closed";
+        } else if (self->silent_ms > patience_ms(self)) {
+            self->gone = "its beats stopped";
+        }
+        if (self->gone != NULL) {
+            tally_log_warn("lost the broker: %s", self->gone);
             self->front = (self->front + self->front_count - 1) % self->front_count;
             close_for_retry(self, now_ms, jittered_delay(0));    // and to the same front first
             return TALLY_LINK_LOST;
@@ -370,6 +402,9 @@ tally_link_poll_items(const tally_link_t *self, zmq_pollitem_t *items)
     }
     if (self->lane != NULL) {
         items[count++] = (zmq_pollitem_t){zsock_resolve(self->lane), 0, ZMQ_POLLIN, 0};
+    }
+    if (self->monitor != NULL) {
+        items[count++] = (zmq_pollitem_t){zsock_resolve(self->monitor), 0, ZMQ_POLLIN, 0};
     }
     return count;
 }
