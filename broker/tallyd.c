@@ -170,14 +170,19 @@ serve(tally_broker_t *self, int stop_fd)
     return rc;
 }
 
+//  0, or an exit code.
 static int
 migrate(const char *conninfo)
 {
     tally_db_t *db = tally_db_new(conninfo, "tallyd-migrate");
+    int rc = 0;
     char *error = NULL;
-    int rc = tally_migrate(db, &error);
-    if (rc == -1) {
+    if (tally_db_connect(db) != TALLY_DB_DONE) {
+        tally_log_error("could not reach database: %s", tally_db_error(db));
+        rc = 75;
+    } else if (tally_migrate(db, &error) == -1) {
         tally_log_error("could not migrate: %s", error);
+        rc = 78;
     }
     free(error);
     tally_db_destroy(&db);
@@ -210,7 +215,8 @@ main(int argc, char **argv)
                         .body_cache_bytes_max = (size_t)tally_config_number(config, "body-cache-mb") << 20,
                         .allow_unsafe = is_yes(config, "allow-unsafe")},
         };
-        rc = is_yes(config, "migrate") && migrate(broker.options.db) == -1 ? 78 : serve(&broker, stop_fd);
+        rc = is_yes(config, "migrate") ? migrate(broker.options.db) : 0;
+        rc = rc == 0 ? serve(&broker, stop_fd) : rc;
         free(instance);
     }
     tally_config_destroy(&config);
