@@ -267,20 +267,40 @@ tally_recompute_store_outputs(tally_db_t *db, const tally_recompute_key_t *key, 
 }
 
 tally_effect_t
-tally_recompute_store_put(tally_db_t *db, const tally_recompute_key_t *key, int32_t phase,
-                          int32_t block, tally_bytes_t output)
+tally_recompute_store_put(tally_db_t *db, const char *tenant, const tally_output_t *outputs,
+                          size_t count)
 {
     //  The shared lock keeps the row from being removed, or stepped on, until this is committed.
     static const char sql[] =
         "insert into tally.partial (tenant, recompute, phase, block, output)"
-        " select r.tenant, r.id, r.phase, $4, $5 from (select r.* from tally.recompute r"
-        "  where r.tenant = " TENANT " and r.id = $2 and r.phase = $3 for share) r"
+        " select r.tenant, r.id, r.phase, u.block, u.output"
+        " from unnest($2::bigint[], $3::integer[], $4::integer[], $5::bytea[])"
+        "  u (id, phase, block, output),"
+        " lateral (select r.* from tally.recompute r where r.tenant = " TENANT
+        "  and r.id = u.id and r.phase = u.phase for share) r"
         " on conflict do nothing";
-    tally_params_t params = params_of(key);
-    tally_params_int4(&params, phase);
-    tally_params_int4(&params, block);
-    tally_params_bytea(&params, output);
-    return run(db, sql, &params, NULL);
+    int64_t *ids = tally_alloc_array(count, sizeof *ids);
+    int32_t *phases = tally_alloc_array(count, sizeof *phases);
+    int32_t *blocks = tally_alloc_array(count, sizeof *blocks);
+    tally_bytes_t *bytes = tally_alloc_array(count, sizeof *bytes);
+    for (size_t i = 0; i < count; i++) {
+        ids[i] = (int64_t)outputs[i].id;
+        phases[i] = outputs[i].phase;
+        blocks[i] = outputs[i].block;
+        bytes[i] = outputs[i].output;
+    }
+    tally_params_t params = {0};
+    tally_params_text(&params, tally_bytes_of(tenant));
+    tally_params_int8s(&params, ids, count);
+    tally_params_int4s(&params, phases, count);
+    tally_params_int4s(&params, blocks, count);
+    tally_params_byteas(&params, bytes, count);
+    tally_effect_t effect = run(db, sql, &params, NULL);
+    free(ids);
+    free(phases);
+    free(blocks);
+    free(bytes);
+    return effect;
 }
 
 //  ---- the end -----------------------------------------------------------------------------------

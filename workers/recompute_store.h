@@ -10,7 +10,8 @@
 #include "workers/counting_store.h"
 
 #define TALLY_RECOMPUTE_BLOCK_MIN 1
-#define TALLY_RECOMPUTE_REDUCE_MIN 2      // partials a block of a reduce phase; less would never come to one
+#define TALLY_RECOMPUTE_REDUCE_MIN                                                                 \
+    2    // partials a block of a reduce phase; less would never come to one
 #define TALLY_RECOMPUTE_BLOCK_MAX 3000    // as many numbers fit into a message
 #define TALLY_RECOMPUTE_BLOCK_DEFAULT 1000
 
@@ -87,10 +88,15 @@ tally_recompute_store_outputs(tally_db_t *db, const tally_recompute_key_t *key, 
                               int32_t from, int32_t to, tally_output_take_t *take, void *context,
                               int32_t *last) TALLY_MUST_CHECK;
 
-//  In a transaction: writes a block's output unless it is there, or the recomputation is not in that phase.
+//  In a transaction: writes outputs, each unless it is there or its recomputation is not in that phase.
+typedef struct {
+    uint64_t id;    // of the recomputation
+    int32_t phase, block;
+    tally_bytes_t output;
+} tally_output_t;
 tally_effect_t
-tally_recompute_store_put(tally_db_t *db, const tally_recompute_key_t *key, int32_t phase,
-                          int32_t block, tally_bytes_t output) TALLY_MUST_CHECK;
+tally_recompute_store_put(tally_db_t *db, const char *tenant, const tally_output_t *outputs,
+                          size_t count) TALLY_MUST_CHECK;
 
 //  A survey under recomputation and what was counted for it since.
 typedef struct {

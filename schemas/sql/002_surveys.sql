@@ -7,7 +7,7 @@ insert into tally.queue (name, visibility_ms, batch_max) values
     ('survey', 10000, 16),              -- asks: put, ls, get; answered by the responses worker
     ('responses', 30000, 256),          -- blobs: a raw response each
     ('statistics-read', 10000, 16),     -- asks: show
-    ('statistics-map', 30000, 4),       -- blocks of a recomputation
+    ('statistics-map', 30000, 16),      -- blocks of a recomputation
     ('export', 30000, 1),
     ('export-read', 10000, 16),
     ('heartbeat', 30000, 256);
