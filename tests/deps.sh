@@ -6,7 +6,7 @@
 set -u
 
 packages=(gcc make pkgconf binutils libzmq3-dev libczmq-dev libpq-dev libjansson-dev libsodium-dev libcmocka-dev
-    postgresql-client python3-minimal)
+    postgresql-client python3)
 
 installed() {
     [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
