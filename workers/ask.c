@@ -44,8 +44,7 @@ tally_ask_check(const json_t *request, const char *const *known)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)request, key, value)
-    {
+    json_object_foreach((json_t *)(uintptr_t)request, key, value) {
         bool found = strcmp(key, "do") == 0;
         for (size_t i = 0; known[i] != NULL && !found; i++) {
             found = strcmp(key, known[i]) == 0;

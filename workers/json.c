@@ -90,8 +90,7 @@ tally_json_unknown_key(const json_t *object, const char *const *known)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)object, key, value)
-    {
+    json_object_foreach((json_t *)(uintptr_t)object, key, value) {
         bool found = false;
         for (size_t i = 0; known[i] != NULL && !found; i++) {
             found = strcmp(key, known[i]) == 0;

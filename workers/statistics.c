@@ -126,8 +126,7 @@ tally_statistics_add(tally_statistics_t *self, const tally_survey_t *survey,
     const char *id;
     json_t *answer;
     self->responses++;
-    json_object_foreach((json_t *)(uintptr_t)response->answers, id, answer)
-    {
+    json_object_foreach((json_t *)(uintptr_t)response->answers, id, answer) {
         const tally_question_t *question = tally_survey_find(survey, id);
         assert(question != NULL);
         size_t index = (size_t)(question - tally_survey_question(survey, 0));
@@ -322,8 +321,7 @@ decode_histogram(struct counted *question, const json_t *histogram, tally_proble
     }
     const char *label;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)histogram, label, value)
-    {
+    json_object_foreach((json_t *)(uintptr_t)histogram, label, value) {
         uint64_t count;
         char *end = NULL;
         double number = question->type == TALLY_QUESTION_RANGE ? strtod(label, &end) : 0;
@@ -374,8 +372,7 @@ tally_statistics_decode(const json_t *json, tally_problem_t *problem)
     self->responses = responses;
     const char *id;
     json_t *object;
-    json_object_foreach((json_t *)(uintptr_t)questions, id, object)
-    {
+    json_object_foreach((json_t *)(uintptr_t)questions, id, object) {
         if (decode_question(self, id, object, problem) == -1) {
             tally_statistics_destroy(&self);
             return NULL;

@@ -517,8 +517,7 @@ tally_survey_check(const tally_survey_t *self, const tally_response_t *response,
     }
     const char *id;
     json_t *answer;
-    json_object_foreach((json_t *)(uintptr_t)response->answers, id, answer)
-    {
+    json_object_foreach((json_t *)(uintptr_t)response->answers, id, answer) {
         const tally_question_t *question = tally_survey_find(self, id);
         if (question == NULL) {
             return tally_problem_set(problem, "survey \"%s\" has no question \"%.200s\"",

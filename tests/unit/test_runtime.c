@@ -540,7 +540,7 @@ int
 main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], AS_WORKER) == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);       // whatever becomes of the test
+        prctl(PR_SET_PDEATHSIG, SIGKILL);    // whatever becomes of the test
         argv[1] = argv[0];
         return tally_worker_main(argc - 1, argv + 1, &test_role);
     }

@@ -325,8 +325,7 @@ assert_same(const json_t *actual, const json_t *expected, const char *where)
     }
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)expected, key, value)
-    {
+    json_object_foreach((json_t *)(uintptr_t)expected, key, value) {
         if (json_object_get(actual, key) == NULL) {
             fail_msg("%s: \"%s\" is missing", where, key);
         }
