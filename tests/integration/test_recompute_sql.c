@@ -8,10 +8,12 @@
 
 #include <cmocka.h>
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "lib/alloc.h"
+#include "lib/clock.h"
 #include "tests/integration/pg.h"
 #include "tests/integration/worker_scene.h"
 #include "workers/responses.h"
@@ -351,6 +353,38 @@ worker_whose_term_is_over_neither_begins_nor_ends_one(void **state)
     assert_true(json_is_true(json_object_get(f->answer, "ok")));
 }
 
+//  It is looked for seldom, so this takes its time.
+static void
+recomputation_whose_blocks_were_buried_is_given_up(void **state)
+{
+    struct fixture *f = *state;
+    send_eleven(f);
+    uint64_t id = recompute(f, "{\"do\":\"recompute\",\"block\":3}");
+    deliver(f, "statistics", 10);
+    worker_scene_sql(f->scene,
+                     "delete from tally.inbox where id = (select min(id) from tally.inbox)");
+    worker_scene_tick(f->scene);
+    while (deliver(f, "statistics-map", 10)) {
+    }
+    int64_t give_up_at_ms = tally_clock_now_ms() + 15000;
+    while (!is_answered(f, id)) {
+        assert_true(tally_clock_now_ms() < give_up_at_ms);
+        deliver(f, "statistics", 10);
+        poll(NULL, 0, 50);
+    }
+    assert_true(json_is_false(json_object_get(f->answer, "ok")));
+    assert_int_equal(
+        worker_scene_number(f->scene,
+                            "select (select count(*) from tally.partial)"
+                            " + (select count(*) from tally.recompute)"
+                            " + (select count(*) from tally.statistic where since is not null)"),
+        0);
+    assert_int_equal(worker_scene_number(f->scene,
+                                         "select sum((convert_from(state, 'UTF8')::jsonb ->>"
+                                         " 'responses')::bigint)::bigint from tally.statistic"),
+                     11);
+}
+
 //  ---- random histories --------------------------------------------------------------------------
 
 static unsigned
@@ -499,6 +533,7 @@ main(int argc, char **argv)
         TEST(recomputation_whose_request_is_gone_is_given_up_by_the_next),
         TEST(block_that_is_worked_out_twice_or_late_is_written_once),
         TEST(worker_whose_term_is_over_neither_begins_nor_ends_one),
+        TEST(recomputation_whose_blocks_were_buried_is_given_up),
         TEST(random_histories_end_exactly),
     };
     return cmocka_run_group_tests(tests, start_server, stop_server);
