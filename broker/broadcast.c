@@ -13,11 +13,12 @@
 #include "lib/limits.h"
 #include "lib/log.h"
 
-#define FEED_HWM 10000          // per subscriber; beyond, it misses messages and sees so by seq
-#define TOPICS_MAX 200000       // workers choose topics too; beyond, those of theirs go out without a number
+#define FEED_HWM 10000    // per subscriber; beyond, it misses messages and sees so by seq
+#define TOPICS_MAX                                                                                 \
+    200000    // workers choose topics too; beyond, those of theirs go out without a number
 
 typedef struct {
-    tally_bytes_t name;         // points behind the struct
+    tally_bytes_t name;    // points behind the struct
     uint64_t sequence;
 } topic_t;
 
@@ -25,7 +26,7 @@ struct tally_broadcast {
     zsock_t *out;
     char *endpoint;
     uint64_t epoch;
-    tally_names_t topics;       // owned
+    tally_names_t topics;    // owned
 };
 
 static bool
@@ -47,7 +48,8 @@ tally_broadcast_new(const char *endpoint, uint64_t epoch)
     assert(self->out != NULL);
     zsock_set_sndhwm(self->out, FEED_HWM);
     zsock_set_linger(self->out, 0);
-    zsock_set_maxmsgsize(self->out, TALLY_TOPIC_BYTES_MAX + 1);     // a subscriber's frames: one byte and a topic
+    zsock_set_maxmsgsize(self->out, TALLY_TOPIC_BYTES_MAX
+                                        + 1);    // a subscriber's frames: one byte and a topic
     if (zsock_bind(self->out, "%s", endpoint) == -1) {
         tally_log_error("could not bind %s: %s", endpoint, zmq_strerror(errno));
         tally_broadcast_destroy(&self);
@@ -103,7 +105,7 @@ static void
 add_time(json_t *object)
 {
     struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);        // for people only; nothing is decided by it
+    clock_gettime(CLOCK_REALTIME, &now);    // for people only; nothing is decided by it
     struct tm parts;
     gmtime_r(&now.tv_sec, &parts);
     char text[40];
@@ -129,7 +131,7 @@ tally_broadcast_publish(tally_broadcast_t *self, tally_bytes_t topic, json_t *ob
     void *out = zsock_resolve(self->out);
     if (zmq_send(out, topic.data, topic.size, ZMQ_SNDMORE | ZMQ_DONTWAIT) != -1) {
         int rc = zmq_send(out, text, strlen(text), ZMQ_DONTWAIT);
-        assert(rc != -1);           // PUB never waits
+        assert(rc != -1);    // PUB never waits
     }
     free(text);
 }

@@ -12,12 +12,12 @@
 #include <czmq.h>
 #include <jansson.h>
 
-#include "broker/core.h"
 #include "broker/broadcast.h"
+#include "broker/caller.h"
+#include "broker/core.h"
 #include "broker/lane.h"
 #include "broker/reader.h"
 #include "broker/recover_store.h"
-#include "broker/caller.h"
 #include "broker/tick_store.h"
 
 //  What the outside fixed at start; borrowed from the configuration.
@@ -26,14 +26,14 @@ typedef struct {
     const char *db;                             // conninfo
     const char *instance;                       // for people: who holds the epoch
     size_t body_cache_bytes_max;
-    bool allow_unsafe;                          // fsync off is taken, for tests
+    bool allow_unsafe;    // fsync off is taken, for tests
 } tally_broker_options_t;
 
 //  A frame that a plan may still need: fed again when the plan's transaction is lost.
 typedef struct {
-    bool is_send;                               // else records
-    uint8_t sender[TALLY_SENDER_BYTES];         // of a send
-    tally_chunk_t *chunk;                       // the whole frame; one reference
+    bool is_send;                          // else records
+    uint8_t sender[TALLY_SENDER_BYTES];    // of a send
+    tally_chunk_t *chunk;                  // the whole frame; one reference
 } tally_input_t;
 
 typedef TALLY_ARRAY(tally_input_t) tally_inputs_t;
@@ -41,10 +41,10 @@ typedef TALLY_ARRAY(tally_input_t) tally_inputs_t;
 //  An admin request whose answer waits for the plan it went into.
 typedef struct {
     uint64_t route, request;
-    json_t *answer;                             // owned; completed when the plan is committed
-    bool counts;                                // of dead letters: the answer says how many there were
-    bool dead_retry;                            // else dropped
-    uint64_t *dead;                             // their ids; owned
+    json_t *answer;     // owned; completed when the plan is committed
+    bool counts;        // of dead letters: the answer says how many there were
+    bool dead_retry;    // else dropped
+    uint64_t *dead;     // their ids; owned
     size_t dead_count;
 } tally_asked_t;
 
@@ -55,10 +55,10 @@ typedef struct {
     uint64_t number, route;
     uint8_t sender[TALLY_SENDER_BYTES];
     tally_lane_t *lane;
-    tally_hello_t hello;                        // name and queues point into `frame`
+    tally_hello_t hello;    // name and queues point into `frame`
     tally_chunk_t *frame;
-    bool joined;                                // known to the core
-    bool doomed;                                // to be removed when the loop is back at its top
+    bool joined;    // known to the core
+    bool doomed;    // to be removed when the loop is back at its top
     int64_t since_ms;
 } tally_peer_t;
 
@@ -78,44 +78,45 @@ typedef struct {
     int64_t now_ms, started_ms;
 
     zsock_t *front, *sink;
-    bool sink_inside;                           // within a multipart, which the protocol does not have
-    char *front_endpoint, *sink_endpoint;       // as bound
+    bool sink_inside;                        // within a multipart, which the protocol does not have
+    char *front_endpoint, *sink_endpoint;    // as bound
     tally_broadcast_t *feed;
     tally_reader_t *reader;
     int epoll;
 
     tally_core_t *core;
-    tally_plan_t *plan;                         // under way; NULL: none
+    tally_plan_t *plan;    // under way; NULL: none
     tally_tick_store_t *ticks;
     tally_recover_store_t *recovery;
     tally_inputs_t collecting, under_way;
     tally_asked_list_t asked_collecting, asked_under_way;
     int64_t tick_started_us;
-    tally_inputs_t again;                       // of lost ticks, to be fed before any new frame
-    size_t again_at;                            // the next of them
-    size_t feed_again_max;                      // so many a tick, while a rejected one is searched; 0: all
+    tally_inputs_t again;     // of lost ticks, to be fed before any new frame
+    size_t again_at;          // the next of them
+    size_t feed_again_max;    // so many a tick, while a rejected one is searched; 0: all
     int64_t reconnect_at_ms;
     int reconnect_attempt;
     int64_t away_since_ms;
-    tally_db_outcome_t lost_outcome;            // of the tick that brought us here
-    bool fatal;                                 // end the process, see the log
+    tally_db_outcome_t lost_outcome;    // of the tick that brought us here
+    bool fatal;                         // end the process, see the log
 
     tally_callers_t *callers;
-    TALLY_ARRAY(tally_peer_t *) peers;          // worker processes
-    uint64_t last_worker;                       // number given out
+    TALLY_ARRAY(tally_peer_t *) peers;    // worker processes
+    uint64_t last_worker;                 // number given out
 
-    tally_wire_t wire;                          // for whatever is written now
+    tally_wire_t wire;    // for whatever is written now
     tally_tick_counters_t counters;
-    json_t *dead_counts;                        // queue id -> dead letters, as last read
+    json_t *dead_counts;    // queue id -> dead letters, as last read
     bool dead_changed;
     int64_t snapshot_at_ms, inbox_at_ms, housekeep_at_ms, beat_at_ms;
 } tally_broker_t;
 
 //  ---- loop.c ----
-int tally_broker_run(tally_broker_t *self, int stop_fd);        // until stop_fd is readable; exit code
-void tally_broker_watch(tally_broker_t *self, int fd, void *what);      // epoll, readable
+int tally_broker_run(tally_broker_t *self, int stop_fd);    // until stop_fd is readable; exit code
+void tally_broker_watch(tally_broker_t *self, int fd, void *what);    // epoll, readable
 void tally_broker_unwatch(tally_broker_t *self, int fd);
-void tally_inputs_clear(tally_inputs_t *inputs, size_t from);          // drops those from there on, empties
+void
+tally_inputs_clear(tally_inputs_t *inputs, size_t from);    // drops those from there on, empties
 void tally_broker_keep_input(tally_broker_t *self, const uint8_t *sender, tally_chunk_t *chunk);
 
 //  ---- front.c: frames of the ROUTER ----
@@ -127,30 +128,33 @@ void tally_front_answer(tally_broker_t *self, uint64_t route);
 void tally_front_gone(tally_broker_t *self, uint64_t route);
 void tally_front_refuse(tally_broker_t *self, uint64_t route, uint64_t request, tally_fault_t fault,
                         uint32_t retry_after_ms);
-void tally_front_reply(tally_broker_t *self, uint64_t route, uint64_t request, json_t *reply);  // takes it
+void tally_front_reply(tally_broker_t *self, uint64_t route, uint64_t request,
+                       json_t *reply);    // takes it
 void tally_front_fill_welcome(const tally_broker_t *self, tally_welcome_t *welcome);
 //  One send, in a chunk of its own; the answer goes to where its sender calls from.
 void tally_front_send(tally_broker_t *self, const uint8_t *sender, tally_chunk_t *chunk);
 //  Asks the reader; what it finds goes to whoever of this sender is connected.
 void tally_front_look_for_result(tally_broker_t *self, const tally_asker_t *asker);
 //  Hands a result to whoever of this sender is connected.
-void tally_front_result(tally_broker_t *self, const tally_asker_t *asker, uint8_t outcome, tally_bytes_t body);
-void tally_front_read(tally_broker_t *self, tally_read_t **read_p);     // an answer of the reader
+void tally_front_result(tally_broker_t *self, const tally_asker_t *asker, uint8_t outcome,
+                        tally_bytes_t body);
+void tally_front_read(tally_broker_t *self, tally_read_t **read_p);    // an answer of the reader
 
 //  ---- peers.c: workers' processes and the sink ----
-void tally_peers_hello(tally_broker_t *self, uint64_t route, uint64_t request, const uint8_t *sender,
-                       tally_chunk_t *frame);
+void tally_peers_hello(tally_broker_t *self, uint64_t route, uint64_t request,
+                       const uint8_t *sender, tally_chunk_t *frame);
 void tally_peers_goodbye(tally_broker_t *self, uint64_t route);
-void tally_peers_look(tally_broker_t *self, tally_peer_t *peer);        // its lane's fd was readable
+void tally_peers_look(tally_broker_t *self, tally_peer_t *peer);    // its lane's fd was readable
 tally_peer_t *tally_peers_find(const tally_broker_t *self, uint64_t number);
 void tally_peers_notice(tally_broker_t *self, tally_peer_t *peer, const tally_notice_t *notice);
-void tally_peers_beat(tally_broker_t *self);                            // to all of them
-void tally_peers_sweep(tally_broker_t *self);                           // removes the doomed and the never connected
-void tally_peers_rejoin(tally_broker_t *self);                          // after the core was made anew
+void tally_peers_beat(tally_broker_t *self);      // to all of them
+void tally_peers_sweep(tally_broker_t *self);     // removes the doomed and the never connected
+void tally_peers_rejoin(tally_broker_t *self);    // after the core was made anew
 void tally_peers_destroy(tally_broker_t *self);
 bool tally_sink_turn(tally_broker_t *self, size_t frames_max);
 //  The records of one frame; again: fed a second time, what was published stays published.
-void tally_sink_take(tally_broker_t *self, tally_bytes_t frame, const tally_records_t *records, bool again);
+void tally_sink_take(tally_broker_t *self, tally_bytes_t frame, const tally_records_t *records,
+                     bool again);
 
 //  ---- publish.c: what a committed plan says ----
 void tally_publish(tally_broker_t *self, tally_plan_t *plan);
@@ -158,14 +162,15 @@ void tally_publish(tally_broker_t *self, tally_plan_t *plan);
 //  ---- recovery.c ----
 //  Connects, takes the epoch, loads.  0, or an exit code (the log says why).
 int tally_recovery_start(tally_broker_t *self);
-void tally_recovery_lost(tally_broker_t *self, tally_db_outcome_t outcome);     // a tick did not end well
-void tally_recovery_try(tally_broker_t *self);                                  // when reconnect_at_ms has come
+void
+tally_recovery_lost(tally_broker_t *self, tally_db_outcome_t outcome);    // a tick did not end well
+void tally_recovery_try(tally_broker_t *self);    // when reconnect_at_ms has come
 //  Feeds what lost ticks left; false while some is still to come, and no new frame may be taken.
 bool tally_recovery_feed(tally_broker_t *self);
 
 //  ---- admin.c ----
 void tally_admin(tally_broker_t *self, uint64_t route, uint64_t request, tally_bytes_t text);
-void tally_admin_read(tally_broker_t *self, tally_read_t *read);        // dead letters for people
+void tally_admin_read(tally_broker_t *self, tally_read_t *read);    // dead letters for people
 void tally_admin_committed(tally_broker_t *self, const tally_tick_result_t *result);
 void tally_admin_clear(tally_broker_t *self, tally_asked_list_t *list, const char *why);
 

@@ -9,15 +9,16 @@
 #include "broker/table.h"
 #include "lib/alloc.h"
 
-#define ASKS_MAX 10000         // results one caller may wait for; of older ones it hears when it asks again
+#define ASKS_MAX                                                                                   \
+    10000    // results one caller may wait for; of older ones it hears when it asks again
 
 typedef struct {
-    tally_caller_t caller;      // first: a caller's address is its slot's
-    size_t index;               // in `all`
+    tally_caller_t caller;    // first: a caller's address is its slot's
+    size_t index;             // in `all`
 } slot_t;
 
 struct tally_callers {
-    tally_table_t by_route;     // route + 1 -> slot
+    tally_table_t by_route;    // route + 1 -> slot
     tally_names_t by_sender;
     slot_t **all;
     size_t count, room;
@@ -81,8 +82,8 @@ add(tally_callers_t *self, slot_t *slot)
 }
 
 tally_caller_t *
-tally_callers_require(tally_callers_t *self, uint64_t route, const uint8_t sender[TALLY_SENDER_BYTES],
-                      int64_t now_ms)
+tally_callers_require(tally_callers_t *self, uint64_t route,
+                      const uint8_t sender[TALLY_SENDER_BYTES], int64_t now_ms)
 {
     tally_caller_t *before = tally_callers_find_sender(self, sender);
     if (before != NULL && before->route == route) {
@@ -90,7 +91,7 @@ tally_callers_require(tally_callers_t *self, uint64_t route, const uint8_t sende
         return before;
     }
     slot_t *slot = tally_alloc(sizeof *slot);
-    if (before != NULL) {           // the same sender by another way: it still waits for the same results
+    if (before != NULL) {    // the same sender by another way: it still waits for the same results
         slot->caller.asks = before->asks;
         slot->caller.ask_count = before->ask_count;
         slot->caller.ask_room = before->ask_room;

@@ -14,10 +14,10 @@ typedef struct {
     uint64_t route;
     uint8_t sender[TALLY_SENDER_BYTES];
     char name[TALLY_NAME_BYTES_MAX + 1];
-    uint64_t worker;                    // 0: a client
+    uint64_t worker;    // 0: a client
     int64_t heard_ms;
-    bool ready;                         // the sender's row is loaded, welcome was sent
-    tally_asker_t *asks;                // results it waits for; owned
+    bool ready;             // the sender's row is loaded, welcome was sent
+    tally_asker_t *asks;    // results it waits for; owned
     size_t ask_count, ask_room;
 } tally_caller_t;
 
@@ -30,10 +30,10 @@ size_t tally_callers_count(const tally_callers_t *self);
 //  The caller of a route, made or made anew for this sender.  Another route of the same sender ends.
 //  evicted: set to the sender that made room, when one did.
 tally_caller_t *tally_callers_require(tally_callers_t *self, uint64_t route,
-                                        const uint8_t sender[TALLY_SENDER_BYTES], int64_t now_ms);
+                                      const uint8_t sender[TALLY_SENDER_BYTES], int64_t now_ms);
 tally_caller_t *tally_callers_find(const tally_callers_t *self, uint64_t route);
-tally_caller_t *tally_callers_find_sender(const tally_callers_t *self,
-                                            const uint8_t sender[TALLY_SENDER_BYTES]);
+tally_caller_t *
+tally_callers_find_sender(const tally_callers_t *self, const uint8_t sender[TALLY_SENDER_BYTES]);
 void tally_callers_remove(tally_callers_t *self, uint64_t route);
 //  The caller heard of longest ago, to make room; NULL when there is none.
 tally_caller_t *tally_callers_oldest(const tally_callers_t *self);

@@ -27,26 +27,30 @@
 typedef struct tally_core tally_core_t;
 
 typedef struct {
-    uint64_t epoch;                     // the broker's; ids are epoch << 40 | sequence
-    uint64_t first_id;                  // 0: start at epoch << 40; else go on above (the same epoch after a reload)
-    size_t body_cache_bytes_max;        // bodies kept in memory for messages that wait; beyond, they are fetched again
-    uint64_t seed;                      // for jitter
-    uint64_t tick;                      // number of the last tick of this epoch
+    uint64_t epoch;    // the broker's; ids are epoch << 40 | sequence
+    uint64_t
+        first_id;    // 0: start at epoch << 40; else go on above (the same epoch after a reload)
+    size_t
+        body_cache_bytes_max;    // bodies kept in memory for messages that wait; beyond, they are fetched again
+    uint64_t seed;    // for jitter
+    uint64_t tick;    // number of the last tick of this epoch
 } tally_core_options_t;
 
 tally_core_t *tally_core_new(const tally_core_options_t *options);
 void tally_core_destroy(tally_core_t **self_p);
-uint64_t tally_core_next_id(const tally_core_t *self);      // for first_id of a successor
+uint64_t tally_core_next_id(const tally_core_t *self);    // for first_id of a successor
 uint64_t tally_core_tick(const tally_core_t *self);
 
 //  ---- loading: queues, tenants, terms, then leases, then messages in ascending id order, then workers ----------
-void tally_core_load_queue(tally_core_t *self, const tally_queue_row_t *row);       // also replaces a policy
+void tally_core_load_queue(tally_core_t *self,
+                           const tally_queue_row_t *row);    // also replaces a policy
 void tally_core_load_tenant(tally_core_t *self, const tally_tenant_row_t *row);
 void tally_core_load_term(tally_core_t *self, const tally_term_row_t *row);
 void tally_core_load_lease(tally_core_t *self, const tally_lease_row_t *row, int64_t now_ms);
 //  A message named by a loaded lease goes there; every other one to its stream.
 void tally_core_load_message(tally_core_t *self, const tally_message_row_t *row, int64_t now_ms);
-void tally_core_load_sender(tally_core_t *self, const tally_sender_row_t *row);     // also at a hello; replaces
+void tally_core_load_sender(tally_core_t *self,
+                            const tally_sender_row_t *row);    // also at a hello; replaces
 bool tally_core_knows_sender(const tally_core_t *self, const uint8_t sender[TALLY_SENDER_BYTES]);
 int64_t tally_core_sender_last(const tally_core_t *self, const uint8_t sender[TALLY_SENDER_BYTES]);
 //  A sender nobody is connected with and with nothing pending may be forgotten (the database keeps it).
@@ -60,10 +64,10 @@ void tally_core_loaded(tally_core_t *self, int64_t orphans_ms, int64_t now_ms);
 //  ---- inputs ---------------------------------------------------------------------------------------------
 
 typedef enum {
-    TALLY_SEND_PLANNED = 1,             // its confirm comes out of a plan
-    TALLY_SEND_PENDING,                 // the same sequence is in a plan already; the confirm comes
-    TALLY_SEND_REPEATED,                // accepted before: confirm it again at once
-    TALLY_SEND_REFUSED,                 // see fault and retry_after_ms; nothing happened
+    TALLY_SEND_PLANNED = 1,    // its confirm comes out of a plan
+    TALLY_SEND_PENDING,        // the same sequence is in a plan already; the confirm comes
+    TALLY_SEND_REPEATED,       // accepted before: confirm it again at once
+    TALLY_SEND_REFUSED,        // see fault and retry_after_ms; nothing happened
 } tally_send_outcome_t;
 
 typedef struct {
@@ -75,36 +79,38 @@ typedef struct {
 //  `send` was decoded out of `chunk`; the core takes references of its own.  The sender must be known.
 //  An unknown tenant is made (up to TALLY_TENANTS_MAX); an unknown queue is refused.  When this plan is full
 //  (TALLY_PLAN_*): see tally_core_full.
-tally_send_answer_t tally_core_send(tally_core_t *self, const uint8_t sender[TALLY_SENDER_BYTES],
-                                    uint64_t sequence, const tally_send_t *send, tally_chunk_t *chunk,
-                                    int64_t now_ms);
+tally_send_answer_t
+tally_core_send(tally_core_t *self, const uint8_t sender[TALLY_SENDER_BYTES], uint64_t sequence,
+                const tally_send_t *send, tally_chunk_t *chunk, int64_t now_ms);
 //  The plan being collected takes no more: leave further frames in their sockets until the next seal.
 bool tally_core_full(const tally_core_t *self);
 
 //  One sink record.  False when its lease is unknown or over: counted as stale,
 //  no effect.  Beat and publish are not for the core: the shell sees to them.
-bool tally_core_record(tally_core_t *self, const tally_record_t *record, tally_chunk_t *chunk, int64_t now_ms);
+bool tally_core_record(tally_core_t *self, const tally_record_t *record, tally_chunk_t *chunk,
+                       int64_t now_ms);
 
 //  number 0: a new worker, gets a number; else one that is connected across a reload.  NULL name is not allowed.
 //  Returns its number, or 0 with *fault filled (unknown queue, too many).
 uint64_t tally_core_worker_join(tally_core_t *self, uint64_t number, const tally_hello_t *hello,
                                 tally_fault_t *fault, int64_t now_ms);
 typedef enum {
-    TALLY_GONE_DEAD = 1,                // lane closed or beats missed: leases end as crashed
-    TALLY_GONE_GOODBYE,                 // leases are returned, nothing counted
+    TALLY_GONE_DEAD = 1,    // lane closed or beats missed: leases end as crashed
+    TALLY_GONE_GOODBYE,     // leases are returned, nothing counted
 } tally_gone_t;
 void tally_core_worker_gone(tally_core_t *self, uint64_t number, tally_gone_t how, int64_t now_ms);
-bool tally_core_worker_beat(tally_core_t *self, uint64_t number, int64_t now_ms);   // false: unknown
+bool
+tally_core_worker_beat(tally_core_t *self, uint64_t number, int64_t now_ms);    // false: unknown
 //  No more leases for it; it gets a notice to drain; each of its terms moves when it holds no lease of that stream.
 void tally_core_worker_drain(tally_core_t *self, uint64_t number, int64_t now_ms);
 
 //  Admin.  Each takes effect through the plan; queue names and ranges were checked by the caller.
 void tally_core_put_queue(tally_core_t *self, const tally_queue_row_t *row);
-void tally_core_put_tenant(tally_core_t *self, const tally_tenant_row_t *row);  // id 0: new
+void tally_core_put_tenant(tally_core_t *self, const tally_tenant_row_t *row);    // id 0: new
 void tally_core_release_window(tally_core_t *self, uint32_t queue, uint32_t tenant, int64_t now_ms);
 void tally_core_retry_dead(tally_core_t *self, uint32_t tenant, uint64_t message);
 void tally_core_drop_dead(tally_core_t *self, uint32_t tenant, uint64_t message);
-void tally_core_look_in_inbox(tally_core_t *self);      // at the next tick (a note, or the slow poll)
+void tally_core_look_in_inbox(tally_core_t *self);    // at the next tick (a note, or the slow poll)
 void tally_core_housekeep(tally_core_t *self);
 
 //  ---- ticks ----------------------------------------------------------------------------------------------
@@ -123,16 +129,18 @@ tally_plan_t *tally_core_seal(tally_core_t *self, int64_t now_ms);
 //  The plan's transaction is committed (result NULL: the plan was silent).  Completes the plan's
 //  part for the shell (ids and duplicates of confirms, answers, notices, events; for leases whose
 //  bodies were fetched, items[].body).
-void tally_core_commit(tally_core_t *self, tally_plan_t *plan, const tally_tick_result_t *result, int64_t now_ms);
+void tally_core_commit(tally_core_t *self, tally_plan_t *plan, const tally_tick_result_t *result,
+                       int64_t now_ms);
 void tally_core_published(tally_core_t *self, tally_plan_t **plan_p);
 
 //  ---- looking ----------------------------------------------------------------------------------------------
 
 typedef struct {
-    uint64_t ready, held, delayed, waiting, leased;     // messages now; waiting: behind their key
-    uint64_t bytes;                                     // pending
-    int64_t oldest_ms;                                  // age of the oldest pending message, about; 0 when none
-    uint64_t sent, delivered, settled, returned, expired, buried, duplicates, refused, stale;   // since the start
+    uint64_t ready, held, delayed, waiting, leased;    // messages now; waiting: behind their key
+    uint64_t bytes;                                    // pending
+    int64_t oldest_ms;    // age of the oldest pending message, about; 0 when none
+    uint64_t sent, delivered, settled, returned, expired, buried, duplicates, refused,
+        stale;    // since the start
 } tally_stream_stats_t;
 
 size_t tally_core_queue_count(const tally_core_t *self);
@@ -151,22 +159,24 @@ typedef struct {
     uint64_t number;
     char name[TALLY_NAME_BYTES_MAX + 1];
     uint16_t credit;
-    uint32_t outstanding;               // messages leased
+    uint32_t outstanding;    // messages leased
     uint32_t leases, terms;
-    int64_t beat_ms;                    // since the last beat
+    int64_t beat_ms;    // since the last beat
     bool draining;
     uint8_t queue_count;
     uint32_t queues[TALLY_WORKER_QUEUES_MAX];
 } tally_worker_info_t;
 
 size_t tally_core_worker_count(const tally_core_t *self);
-bool tally_core_worker_at(const tally_core_t *self, size_t index, int64_t now_ms, tally_worker_info_t *info);
+bool tally_core_worker_at(const tally_core_t *self, size_t index, int64_t now_ms,
+                          tally_worker_info_t *info);
 size_t tally_core_term_count(const tally_core_t *self);
 bool tally_core_term_at(const tally_core_t *self, size_t index, tally_term_row_t *row);
-size_t tally_core_memory_bytes(const tally_core_t *self);       // bodies cached now
+size_t tally_core_memory_bytes(const tally_core_t *self);    // bodies cached now
 //  Rows that name a queue or tenant which was never loaded: left alone until the next start.
 uint64_t tally_core_strays(const tally_core_t *self);
-bool tally_core_lease_holds(const tally_core_t *self, uint64_t lease, uint64_t message, uint32_t *tenant);
+bool tally_core_lease_holds(const tally_core_t *self, uint64_t lease, uint64_t message,
+                            uint32_t *tenant);
 
 //  Every invariant that can be checked by looking (counts add up, each message in one place, credit kept, heaps in
 //  order).  Asserts; O(everything): for tests and the simulator.

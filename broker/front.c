@@ -13,14 +13,14 @@
 #include "lib/log.h"
 
 #define AWAY_RETRY_MS 250
-#define ROUTE_BYTES 5           // identities that ROUTER gives: a zero and 32 bits
+#define ROUTE_BYTES 5    // identities that ROUTER gives: a zero and 32 bits
 
-static const tally_fault_t nobody_known = {
-    TALLY_E_STATE, TALLY_NO_INDEX, "nobody is known on this connection; say hello first"};
-static const tally_fault_t away = {
-    TALLY_E_AWAY, TALLY_NO_INDEX, "PostgreSQL is away; send again later, nothing happened"};
-static const tally_fault_t reader_full = {
-    TALLY_E_BUSY, TALLY_NO_INDEX, "too many lookups wait; ask again later"};
+static const tally_fault_t nobody_known = {TALLY_E_STATE, TALLY_NO_INDEX,
+                                           "nobody is known on this connection; say hello first"};
+static const tally_fault_t away = {TALLY_E_AWAY, TALLY_NO_INDEX,
+                                   "PostgreSQL is away; send again later, nothing happened"};
+static const tally_fault_t reader_full = {TALLY_E_BUSY, TALLY_NO_INDEX,
+                                          "too many lookups wait; ask again later"};
 
 //  ---- answers --------------------------------------------------------------------------------------------
 
@@ -48,7 +48,7 @@ void
 tally_front_gone(tally_broker_t *self, uint64_t route)
 {
     tally_caller_t *caller = tally_callers_find(self->callers, route);
-    if (caller != NULL && caller->worker == 0) {      // a worker's lane says when it is gone
+    if (caller != NULL && caller->worker == 0) {    // a worker's lane says when it is gone
         tally_core_forget_sender(self->core, caller->sender);
         tally_callers_remove(self->callers, route);
     }
@@ -80,11 +80,12 @@ tally_front_reply(tally_broker_t *self, uint64_t route, uint64_t request, json_t
 }
 
 void
-tally_front_result(tally_broker_t *self, const tally_asker_t *asker, uint8_t outcome, tally_bytes_t body)
+tally_front_result(tally_broker_t *self, const tally_asker_t *asker, uint8_t outcome,
+                   tally_bytes_t body)
 {
     tally_caller_t *caller = tally_callers_find_sender(self->callers, asker->sender);
     if (caller == NULL) {
-        return;                 // kept in the database for when it comes back
+        return;    // kept in the database for when it comes back
     }
     tally_caller_answered(caller, asker);
     const tally_result_t result = {.index = asker->item, .outcome = outcome, .body = body};
@@ -98,7 +99,7 @@ tally_front_look_for_result(tally_broker_t *self, const tally_asker_t *asker)
     tally_read_t *read = tally_read_new(TALLY_READ_RESULT);
     read->asker = *asker;
     if (tally_reader_ask(self->reader, &read) == -1) {
-        tally_read_destroy(&read);      // the client asks again
+        tally_read_destroy(&read);    // the client asks again
         self->counters.replies_lost++;
     }
 }
@@ -132,8 +133,7 @@ welcome(tally_broker_t *self, uint64_t route, uint64_t request, const uint8_t *s
         tally_core_forget_sender(self->core, oldest->sender);
         tally_callers_remove(self->callers, oldest->route);
     }
-    tally_caller_t *caller =
-        tally_callers_require(self->callers, route, sender, self->now_ms);
+    tally_caller_t *caller = tally_callers_require(self->callers, route, sender, self->now_ms);
     snprintf(caller->name, sizeof caller->name, "%.*s", (int)hello->name.size,
              (const char *)hello->name.data);
     caller->ready = true;
@@ -182,7 +182,7 @@ take_hello(tally_broker_t *self, uint64_t route, uint64_t request, tally_cursor_
     memcpy(read->sender, sender, sizeof sender);
     read->route = route;
     read->request = request;
-    read->context = chunk;          // its only reference: free() is as good as drop
+    read->context = chunk;    // its only reference: free() is as good as drop
     if (tally_reader_ask(self->reader, &read) == -1) {
         tally_read_destroy(&read);
         tally_front_refuse(self, route, request, reader_full, AWAY_RETRY_MS);
@@ -198,7 +198,9 @@ finish_hello(tally_broker_t *self, tally_read_t *read)
     }
     //  Known meanwhile: an earlier hello's row, perhaps with sends since; it must not be set back.
     if (!tally_core_knows_sender(self->core, read->sender)) {
-        tally_sender_row_t row = {.last = read->last, .missing = read->missing, .missing_count = read->missing_count};
+        tally_sender_row_t row = {.last = read->last,
+                                  .missing = read->missing,
+                                  .missing_count = read->missing_count};
         memcpy(row.id, read->sender, sizeof row.id);
         tally_core_load_sender(self->core, &row);
     }
@@ -206,7 +208,8 @@ finish_hello(tally_broker_t *self, tally_read_t *read)
     tally_head_t head;
     tally_cursor_t cursor;
     tally_hello_t hello;
-    tally_fault_t fault = tally_head_read((tally_bytes_t){frame->data, frame->size}, &head, &cursor);
+    tally_fault_t fault = tally_head_read((tally_bytes_t){frame->data, frame->size}, &head,
+                                          &cursor);
     assert(fault.code == 0);
     fault = tally_hello_read(cursor, &hello);
     assert(fault.code == 0);
@@ -242,8 +245,8 @@ static void
 give_send(tally_broker_t *self, tally_caller_t *caller, uint64_t sequence, const tally_send_t *send,
           tally_chunk_t *chunk)
 {
-    const tally_send_answer_t answer =
-        tally_core_send(self->core, caller->sender, sequence, send, chunk, self->now_ms);
+    const tally_send_answer_t answer = tally_core_send(self->core, caller->sender, sequence, send,
+                                                       chunk, self->now_ms);
     switch (answer.outcome) {
     case TALLY_SEND_PLANNED:
         tally_broker_keep_input(self, caller->sender, chunk);
@@ -267,12 +270,13 @@ tally_front_send(tally_broker_t *self, const uint8_t *sender, tally_chunk_t *chu
 {
     tally_caller_t *caller = tally_callers_find_sender(self->callers, sender);
     if (caller == NULL) {
-        return;                 // it will say hello and repeat what was not confirmed
+        return;    // it will say hello and repeat what was not confirmed
     }
     tally_head_t head;
     tally_cursor_t cursor;
     tally_send_t send;
-    tally_fault_t fault = tally_head_read((tally_bytes_t){chunk->data, chunk->size}, &head, &cursor);
+    tally_fault_t fault = tally_head_read((tally_bytes_t){chunk->data, chunk->size}, &head,
+                                          &cursor);
     if (fault.code == 0) {
         fault = tally_send_read(cursor, &send);
     }
@@ -303,8 +307,10 @@ take_fetch(tally_broker_t *self, uint64_t route, uint64_t request, tally_cursor_
     tally_fetch_t fetch;
     tally_fault_t fault = tally_fetch_read(cursor, &fetch);
     uint32_t tenant = 0;
-    if (fault.code == 0 && !tally_core_lease_holds(self->core, fetch.lease, fetch.message, &tenant)) {
-        fault = (tally_fault_t){TALLY_E_STALE, TALLY_NO_INDEX, "this lease does not hold that message any more"};
+    if (fault.code == 0
+        && !tally_core_lease_holds(self->core, fetch.lease, fetch.message, &tenant)) {
+        fault = (tally_fault_t){TALLY_E_STALE, TALLY_NO_INDEX,
+                                "this lease does not hold that message any more"};
     }
     if (fault.code != 0) {
         tally_front_refuse(self, route, request, fault, 0);
@@ -348,7 +354,8 @@ tally_front_read(tally_broker_t *self, tally_read_t **read_p)
         break;
     case TALLY_READ_RESULT:
         if (read->database == TALLY_DB_DONE && read->found) {
-            tally_front_result(self, &read->asker, read->outcome, (tally_bytes_t){read->body, read->body_size});
+            tally_front_result(self, &read->asker, read->outcome,
+                               (tally_bytes_t){read->body, read->body_size});
         }
         break;
     case TALLY_READ_BLOB:
@@ -436,7 +443,8 @@ take_message(tally_broker_t *self)
         }
         bool whole = zmq_msg_more(&identity) && zmq_msg_recv(&frame, front, ZMQ_DONTWAIT) != -1;
         if (whole && drain(front, &frame)) {
-            const tally_fault_t fault = {TALLY_E_FRAME, TALLY_NO_INDEX, "a request is one frame, without delimiter"};
+            const tally_fault_t fault = {TALLY_E_FRAME, TALLY_NO_INDEX,
+                                         "a request is one frame, without delimiter"};
             whole = false;
             if (ours) {
                 tally_front_refuse(self, route, 0, fault, 0);
@@ -458,7 +466,7 @@ tally_front_turn(tally_broker_t *self, size_t frames_max)
 {
     for (size_t taken = 0; taken < frames_max; taken++) {
         if (self->state == TALLY_SERVING && tally_core_full(self->core)) {
-            return false;               // the next seal makes room; what waits stays in the socket
+            return false;    // the next seal makes room; what waits stays in the socket
         }
         if (!take_message(self)) {
             return false;

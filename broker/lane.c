@@ -16,8 +16,8 @@
 
 struct tally_lane {
     uint64_t worker;
-    zsock_t *out;               // PUSH, bound
-    zsock_t *monitor;           // PAIR, events of `out`
+    zsock_t *out;        // PUSH, bound
+    zsock_t *monitor;    // PAIR, events of `out`
     char *endpoint;
     tally_lane_state_t state;
 };
@@ -60,7 +60,7 @@ tally_lane_new(const char *pattern, uint64_t worker, uint16_t credit)
     assert(self->out != NULL);
     zsock_set_sndhwm(self->out, credit + NOTICES_ROOM);
     zsock_set_linger(self->out, 0);
-    zsock_set_maxmsgsize(self->out, 64);        // a PULL peer has nothing to say
+    zsock_set_maxmsgsize(self->out, 64);    // a PULL peer has nothing to say
     if (open_monitor(self) == -1 || zsock_bind(self->out, "%s", endpoint) == -1) {
         tally_log_error("could not bind lane: %s  endpoint=%s", strerror(errno), endpoint);
         free(endpoint);
@@ -118,7 +118,7 @@ next_event(zsock_t *monitor)
     }
     zmq_recv(zsock_resolve(monitor), NULL, 0, ZMQ_DONTWAIT);    // the address, of no use here
     uint16_t event;
-    memcpy(&event, head, sizeof event);                         // in host order, says zmq_socket_monitor(3)
+    memcpy(&event, head, sizeof event);    // in host order, says zmq_socket_monitor(3)
     return event;
 }
 

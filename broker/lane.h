@@ -18,8 +18,8 @@ tally_lane_t *tally_lane_new(const char *pattern, uint64_t worker, uint16_t cred
 void tally_lane_destroy(tally_lane_t **self_p);
 
 uint64_t tally_lane_worker(const tally_lane_t *self);
-const char *tally_lane_endpoint(const tally_lane_t *self);      // as the peer must connect to it
-int tally_lane_fd(const tally_lane_t *self);                    // readable: call tally_lane_look
+const char *tally_lane_endpoint(const tally_lane_t *self);    // as the peer must connect to it
+int tally_lane_fd(const tally_lane_t *self);                  // readable: call tally_lane_look
 
 typedef enum { TALLY_LANE_WAITING = 1, TALLY_LANE_OPEN, TALLY_LANE_CLOSED } tally_lane_state_t;
 

@@ -16,7 +16,7 @@
 #define FRAMES_PER_TURN 256
 #define EVENTS_PER_TURN 64
 #define SNAPSHOT_MS 1000
-#define INBOX_POLL_MS 1000          // notes tell at once; this is for senders that are no workers
+#define INBOX_POLL_MS 1000    // notes tell at once; this is for senders that are no workers
 #define HOUSEKEEP_MS 1000
 
 void
@@ -78,7 +78,7 @@ finish_tick(tally_broker_t *self, const tally_tick_result_t *result)
     tally_admin_committed(self, result);
     tally_core_published(self->core, &plan);
     tally_inputs_clear(&self->under_way, 0);
-    self->feed_again_max *= 2;          // 0, all of them, stays 0
+    self->feed_again_max *= 2;    // 0, all of them, stays 0
     self->reconnect_attempt = 0;
 }
 
@@ -146,7 +146,8 @@ watch_ticks(tally_broker_t *self)
     struct epoll_event event = {.events = writing ? EPOLLIN | EPOLLOUT : EPOLLIN,
                                 .data.ptr = self->ticks};
     if (epoll_ctl(self->epoll, EPOLL_CTL_MOD, fd, &event) == -1) {
-        assert(errno == ENOENT);        // a new connection: libpq closed the old descriptor, epoll forgot it
+        assert(errno
+               == ENOENT);    // a new connection: libpq closed the old descriptor, epoll forgot it
         int rc = epoll_ctl(self->epoll, EPOLL_CTL_ADD, fd, &event);
         assert(rc == 0);
     }
@@ -205,7 +206,7 @@ turn_sockets(tally_broker_t *self)
         tally_front_read(self, &read);
     }
     if (self->state == TALLY_SERVING && !tally_recovery_feed(self)) {
-        return false;               // inputs of a lost tick come first
+        return false;    // inputs of a lost tick come first
     }
     bool more = tally_sink_turn(self, FRAMES_PER_TURN);
     bool front = tally_front_turn(self, FRAMES_PER_TURN);

@@ -12,7 +12,7 @@
 #include "lib/json.h"
 #include "lib/log.h"
 
-#define CONNECT_MS 5000         // from the welcome until its lane must be connected
+#define CONNECT_MS 5000    // from the welcome until its lane must be connected
 
 tally_peer_t *
 tally_peers_find(const tally_broker_t *self, uint64_t number)
@@ -94,17 +94,19 @@ tally_peers_hello(tally_broker_t *self, uint64_t route, uint64_t request, const 
     memcpy(peer->sender, sender, TALLY_SENDER_BYTES);
     tally_head_t head;
     tally_cursor_t cursor;
-    tally_fault_t fault = tally_head_read((tally_bytes_t){frame->data, frame->size}, &head, &cursor);
+    tally_fault_t fault = tally_head_read((tally_bytes_t){frame->data, frame->size}, &head,
+                                          &cursor);
     assert(fault.code == 0);
     fault = tally_hello_read(cursor, &peer->hello);
-    assert(fault.code == 0);        // the front has read it before
+    assert(fault.code == 0);    // the front has read it before
 
     fault = check_hello(self, &peer->hello);
     if (fault.code == 0) {
         peer->number = ++self->last_worker;
         peer->lane = tally_lane_new(self->options.lanes, peer->number, peer->hello.credit);
         if (peer->lane == NULL) {
-            fault = (tally_fault_t){TALLY_E_INTERNAL, TALLY_NO_INDEX, "no lane could be bound; see the broker's log"};
+            fault = (tally_fault_t){TALLY_E_INTERNAL, TALLY_NO_INDEX,
+                                    "no lane could be bound; see the broker's log"};
         }
     }
     if (fault.code != 0) {
@@ -112,7 +114,8 @@ tally_peers_hello(tally_broker_t *self, uint64_t route, uint64_t request, const 
         destroy_peer(self, &peer);
         return;
     }
-    tally_peers_goodbye(self, route);       // the same connection said hello before: that worker is over
+    tally_peers_goodbye(self,
+                        route);    // the same connection said hello before: that worker is over
     tally_caller_t *caller = tally_callers_find(self->callers, route);
     assert(caller != NULL);
     caller->worker = peer->number;
@@ -136,8 +139,8 @@ static void
 join(tally_broker_t *self, tally_peer_t *peer)
 {
     tally_fault_t fault = {0};
-    uint64_t number =
-        tally_core_worker_join(self->core, peer->number, &peer->hello, &fault, self->now_ms);
+    uint64_t number = tally_core_worker_join(self->core, peer->number, &peer->hello, &fault,
+                                             self->now_ms);
     if (number == 0) {
         leave(self, peer, TALLY_GONE_GOODBYE, fault.text);
         return;
@@ -153,8 +156,8 @@ tally_peers_look(tally_broker_t *self, tally_peer_t *peer)
     if (state == TALLY_LANE_OPEN && !peer->joined && !peer->doomed) {
         join(self, peer);
         tally_log_info("worker joined  worker=%.*s number=%" PRIu64 " credit=%u",
-                       (int)peer->hello.name.size, (const char *)peer->hello.name.data, peer->number,
-                       peer->hello.credit);
+                       (int)peer->hello.name.size, (const char *)peer->hello.name.data,
+                       peer->number, peer->hello.credit);
     } else if (state == TALLY_LANE_CLOSED) {
         leave(self, peer, TALLY_GONE_DEAD, "its lane closed");
     }
@@ -273,7 +276,8 @@ take_records(tally_broker_t *self, tally_bytes_t frame)
 }
 
 void
-tally_sink_take(tally_broker_t *self, tally_bytes_t frame, const tally_records_t *records, bool again)
+tally_sink_take(tally_broker_t *self, tally_bytes_t frame, const tally_records_t *records,
+                bool again)
 {
     //  The frame is decoded once more out of a chunk of our own when the core needs any of it.
     tally_chunk_t *chunk = NULL;
@@ -296,7 +300,8 @@ tally_sink_take(tally_broker_t *self, tally_bytes_t frame, const tally_records_t
             tally_cursor_t own = {chunk->data + (before - (const uint8_t *)frame.data),
                                   chunk->data + chunk->size, false};
             tally_record_read(&own, &record);
-            tally_core_record(self->core, &record, chunk, self->now_ms);    // false: stale, the core counts
+            tally_core_record(self->core, &record, chunk,
+                              self->now_ms);    // false: stale, the core counts
         }
     }
     tally_chunk_drop(&chunk);
@@ -318,7 +323,8 @@ tally_sink_turn(tally_broker_t *self, size_t frames_max)
         if (first && !self->sink_inside) {
             take_records(self, (tally_bytes_t){zmq_msg_data(&message), zmq_msg_size(&message)});
         } else {
-            self->counters.frames_refused++;        // a frame of a multipart: the protocol has none here
+            self->counters
+                .frames_refused++;    // a frame of a multipart: the protocol has none here
         }
         zmq_msg_close(&message);
     }

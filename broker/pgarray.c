@@ -52,12 +52,12 @@ tally_pgarray_start(tally_pgarray_t *self, uint32_t type, size_t count)
     assert(count <= INT32_MAX);
     self->size = 0;
     uint8_t *at = reserve(self, count == 0 ? 12 : 20);
-    put4(at, count == 0 ? 0 : 1);       // dimensions
-    put4(at + 4, 1);                    // may have nulls
+    put4(at, count == 0 ? 0 : 1);    // dimensions
+    put4(at + 4, 1);                 // may have nulls
     put4(at + 8, type);
     if (count > 0) {
         put4(at + 12, (uint32_t)count);
-        put4(at + 16, 1);               // lower bound
+        put4(at + 16, 1);    // lower bound
     }
 }
 

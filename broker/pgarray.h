@@ -32,7 +32,7 @@ void tally_pgarray_start(tally_pgarray_t *self, uint32_t type, size_t count);
 void tally_pgarray_int4(tally_pgarray_t *self, int32_t value);
 void tally_pgarray_int8(tally_pgarray_t *self, int64_t value);
 void tally_pgarray_bool(tally_pgarray_t *self, bool value);
-void tally_pgarray_bytes(tally_pgarray_t *self, tally_bytes_t value);   // bytea, text, uuid
+void tally_pgarray_bytes(tally_pgarray_t *self, tally_bytes_t value);    // bytea, text, uuid
 void tally_pgarray_null(tally_pgarray_t *self);
 
 //  Not arrays: a single value.

@@ -15,11 +15,11 @@
 #include "lib/wire.h"
 
 //  A growing array of a type; the element count and the pointer are public.
-#define TALLY_ARRAY(type)      \
-    struct {                   \
-        type *items;           \
-        size_t count;          \
-        size_t room;           \
+#define TALLY_ARRAY(type)                                                                          \
+    struct {                                                                                       \
+        type *items;                                                                               \
+        size_t count;                                                                              \
+        size_t room;                                                                               \
     }
 
 //  A message to insert.  Without dedupe key: in one set-based insert.  With one (dedupe.size > 0), in a second
@@ -30,17 +30,17 @@ typedef struct {
     uint32_t tenant, queue;
     uint8_t priority;
     bool is_blob, releases;
-    int64_t delay_ms;                   // 0: due at once (column due null)
+    int64_t delay_ms;    // 0: due at once (column due null)
     tally_bytes_t body, key, dedupe;
     int64_t dedupe_kept_ms;
-    const tally_asker_t *asker;         // NULL: nobody asked
+    const tally_asker_t *asker;    // NULL: nobody asked
 } tally_plan_message_t;
 
 //  A sender's state after this tick's sends.
 typedef struct {
     uint8_t sender[TALLY_SENDER_BYTES];
     int64_t last;
-    const int64_t *missing;             // ascending
+    const int64_t *missing;    // ascending
     size_t missing_count;
 } tally_plan_sender_t;
 
@@ -51,25 +51,26 @@ typedef struct {
     uint64_t worker;
     uint32_t visible_ms;
     size_t first, count;
-    uint64_t epoch;                     // of the term, for the delivery; not stored
+    uint64_t epoch;    // of the term, for the delivery; not stored
 } tally_plan_lease_t;
 
 //  What becomes of one message of a lease that ends, wholly or in part.
 typedef enum {
-    TALLY_END_SETTLE = 1,               // delete message (and blob unless kept)
+    TALLY_END_SETTLE = 1,    // delete message (and blob unless kept)
     //  message stays: write its counters, due, batch_max, history; past_window = true
     TALLY_END_RETURN = 2,
-    TALLY_END_BURY = 3,                 // move to dead_letter with reason and history
+    TALLY_END_BURY = 3,    // move to dead_letter with reason and history
 } tally_end_kind_t;
 
 typedef struct {
     uint64_t lease;
     uint64_t message;
-    uint8_t kind;                       // tally_end_kind_t
-    bool keep_blob;                     // settle of a blob message
-    int32_t deliveries, failures, crashes, batch_max;   // return, bury: the new values
-    int64_t delay_ms;                   // return: due after; 0: at once (due null)
-    tally_bytes_t text;                 // return, bury: appended to history ("" when nothing); bury: also the reason
+    uint8_t kind;                                        // tally_end_kind_t
+    bool keep_blob;                                      // settle of a blob message
+    int32_t deliveries, failures, crashes, batch_max;    // return, bury: the new values
+    int64_t delay_ms;                                    // return: due after; 0: at once (due null)
+    tally_bytes_t
+        text;    // return, bury: appended to history ("" when nothing); bury: also the reason
 } tally_plan_end_t;
 
 //  A term to grant: epoch must be the stored one plus one (0 when there is no row).  The row may be locked by a
@@ -85,7 +86,7 @@ typedef struct {
 typedef struct {
     tally_asker_t asker;
     uint32_t tenant;
-    uint8_t outcome;                    // tally_outcome_t
+    uint8_t outcome;    // tally_outcome_t
     int64_t kept_ms;
     tally_bytes_t body;
 } tally_plan_result_t;
@@ -101,8 +102,8 @@ typedef struct {
 typedef struct {
     uint8_t sender[TALLY_SENDER_BYTES];
     uint64_t sequence;
-    size_t first, count;                // plan->sent_ids: zero where a dedupe key was known
-    uint16_t duplicates;                // filled in at commit
+    size_t first, count;    // plan->sent_ids: zero where a dedupe key was known
+    uint16_t duplicates;    // filled in at commit
 } tally_plan_confirm_t;
 
 //  One message of a delivery; body.data NULL with fetched set: its bytes come with the tick's results.
@@ -116,8 +117,8 @@ typedef struct {
 //  A notice for a worker's lane.
 typedef struct {
     uint64_t worker;
-    uint8_t kind;                       // tally_notice_kind_t
-    uint32_t queue, tenant;             // ids; 0 when the kind has none
+    uint8_t kind;              // tally_notice_kind_t
+    uint32_t queue, tenant;    // ids; 0 when the kind has none
     uint64_t epoch;
 } tally_plan_notice_t;
 
@@ -131,9 +132,9 @@ typedef struct {
 
 //  Something people want to see on the feed.
 typedef enum {
-    TALLY_EVENT_TERM = 1,               // granted
+    TALLY_EVENT_TERM = 1,    // granted
     TALLY_EVENT_BURIED,
-    TALLY_EVENT_EXPIRED,                // lease
+    TALLY_EVENT_EXPIRED,    // lease
     TALLY_EVENT_WORKER_DEAD,
 } tally_event_kind_t;
 
@@ -148,9 +149,9 @@ typedef struct {
     uint64_t number;
 
     //  ---- written by the store, in this order ----
-    TALLY_ARRAY(tally_tenant_row_t) tenants;        // new: insert (id, name) on conflict do nothing
+    TALLY_ARRAY(tally_tenant_row_t) tenants;    // new: insert (id, name) on conflict do nothing
     TALLY_ARRAY(tally_plan_message_t) messages;
-    TALLY_ARRAY(tally_plan_sender_t) senders;       // upsert
+    TALLY_ARRAY(tally_plan_sender_t) senders;    // upsert
     //  > 0: move up to so many rows of tally.inbox, oldest first (skip locked), into message, with
     //  ids inbox_id, inbox_id + 1, ... in their order; return the new rows
     size_t inbox_max;
@@ -164,15 +165,15 @@ typedef struct {
     //  leases to look at (after ends): return (id, messages) of those that still exist; the core
     //  lists those of `ends` here as well
     TALLY_ARRAY(uint64_t) checks;
-    TALLY_ARRAY(tally_plan_term_t) terms;           // return (queue, tenant) granted
-    TALLY_ARRAY(tally_plan_result_t) results;       // insert on conflict do nothing
+    TALLY_ARRAY(tally_plan_term_t) terms;        // return (queue, tenant) granted
+    TALLY_ARRAY(tally_plan_result_t) results;    // insert on conflict do nothing
     TALLY_ARRAY(tally_plan_lease_t) leases;
-    TALLY_ARRAY(uint64_t) ids;                      // of the leases
-    TALLY_ARRAY(uint64_t) extended;                 // leases whose deadline moves (skip locked) ...
-    TALLY_ARRAY(uint32_t) extended_ms;              //   ... to so many ms from now; same length
-    TALLY_ARRAY(tally_plan_fetch_t) fetches;        // return (message, body)
-    TALLY_ARRAY(tally_queue_row_t) queues;          // upsert by name; return the stored rows
-    TALLY_ARRAY(tally_tenant_row_t) tenant_limits;  // update weight and quotas by id
+    TALLY_ARRAY(uint64_t) ids;                  // of the leases
+    TALLY_ARRAY(uint64_t) extended;             // leases whose deadline moves (skip locked) ...
+    TALLY_ARRAY(uint32_t) extended_ms;          //   ... to so many ms from now; same length
+    TALLY_ARRAY(tally_plan_fetch_t) fetches;    // return (message, body)
+    TALLY_ARRAY(tally_queue_row_t) queues;      // upsert by name; return the stored rows
+    TALLY_ARRAY(tally_tenant_row_t) tenant_limits;    // update weight and quotas by id
     //  dead letters back into message: counters and batch_max 0, history kept with 'retried by
     //  operator', past_window true, same id; return the message rows
     TALLY_ARRAY(tally_plan_fetch_t) retried;
@@ -185,29 +186,34 @@ typedef struct {
     //  ---- for the shell ----
     TALLY_ARRAY(uint64_t) sent_ids;
     TALLY_ARRAY(tally_plan_confirm_t) confirms;
-    TALLY_ARRAY(tally_plan_item_t) items;           // of the leases, same positions as ids
+    TALLY_ARRAY(tally_plan_item_t) items;    // of the leases, same positions as ids
     TALLY_ARRAY(tally_plan_notice_t) notices;
     TALLY_ARRAY(tally_plan_answer_t) answers;
     TALLY_ARRAY(tally_plan_event_t) events;
 
     //  ---- keeps bodies and texts alive ----
-    TALLY_ARRAY(tally_chunk_t *) chunks;            // one reference each
-    TALLY_ARRAY(int64_t) missing;                   // what senders[].missing points into
-    size_t body_bytes;                              // to bound a tick
+    TALLY_ARRAY(tally_chunk_t *) chunks;    // one reference each
+    TALLY_ARRAY(int64_t) missing;           // what senders[].missing points into
+    size_t body_bytes;                      // to bound a tick
 } tally_plan_t;
 
 //  What PostgreSQL answered; owned by the store, valid until its next tick starts.  The arrays are in no
 //  particular order.
 typedef struct {
-    TALLY_ARRAY(uint64_t) deduped;                  // ids of messages with a dedupe key that were inserted
-    TALLY_ARRAY(tally_message_row_t) arrived;       // moved from the inbox, ascending ids
-    TALLY_ARRAY(uint64_t) settled;                  // leases claimed
-    struct tally_ended { uint64_t lease, message; } *ended;
+    TALLY_ARRAY(uint64_t) deduped;    // ids of messages with a dedupe key that were inserted
+    TALLY_ARRAY(tally_message_row_t) arrived;    // moved from the inbox, ascending ids
+    TALLY_ARRAY(uint64_t) settled;               // leases claimed
+    struct tally_ended {
+        uint64_t lease, message;
+    } * ended;
     size_t ended_count, ended_room;
     //  of `checks`: still there, with what they hold (ids: plain array in the row)
     TALLY_ARRAY(tally_lease_row_t) left;
-    TALLY_ARRAY(tally_plan_fetch_t) granted;        // terms: tenant and, in message, the queue
-    struct tally_fetched { uint64_t message; tally_bytes_t body; } *fetched;
+    TALLY_ARRAY(tally_plan_fetch_t) granted;    // terms: tenant and, in message, the queue
+    struct tally_fetched {
+        uint64_t message;
+        tally_bytes_t body;
+    } * fetched;
     size_t fetched_count, fetched_room;
     TALLY_ARRAY(tally_queue_row_t) queues;
     TALLY_ARRAY(tally_message_row_t) retried;
@@ -224,9 +230,11 @@ bool tally_plan_empty(const tally_plan_t *self);
 bool tally_plan_silent(const tally_plan_t *self);
 
 //  Appends a zeroed element and returns its address (valid until the next push).
-#define TALLY_PUSH(array) (tally_array_grow((void **)&(array)->items, (array)->count, &(array)->room, \
-                                            sizeof *(array)->items),                                  \
-                           &(array)->items[(array)->count++])
-void tally_array_grow(void **items_p, size_t count, size_t *room, size_t item_bytes);   // zeroes the new element
+#define TALLY_PUSH(array)                                                                          \
+    (tally_array_grow((void **)&(array)->items, (array)->count, &(array)->room,                    \
+                      sizeof *(array)->items),                                                     \
+     &(array)->items[(array)->count++])
+void tally_array_grow(void **items_p, size_t count, size_t *room,
+                      size_t item_bytes);    // zeroes the new element
 
 #endif

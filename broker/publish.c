@@ -45,7 +45,8 @@ static void
 take_back(tally_broker_t *self, uint64_t lease)
 {
     const tally_record_t record = {.kind = TALLY_RECORD_RETURN, .lease = lease};
-    (void)tally_core_record(self->core, &record, NULL, self->now_ms);   // stale: it ended meanwhile
+    (void)tally_core_record(self->core, &record, NULL,
+                            self->now_ms);    // stale: it ended meanwhile
     self->counters.replies_lost++;
 }
 
@@ -54,7 +55,7 @@ publish_lease(tally_broker_t *self, const tally_plan_t *plan, const tally_plan_l
 {
     tally_peer_t *peer = tally_peers_find(self, lease->worker);
     if (peer == NULL || peer->doomed) {
-        return;                     // its leases end with it
+        return;    // its leases end with it
     }
     const tally_delivery_t delivery = {.lease = lease->id,
                                        .epoch = lease->epoch,
@@ -66,7 +67,7 @@ publish_lease(tally_broker_t *self, const tally_plan_t *plan, const tally_plan_l
     for (size_t i = lease->first; i < lease->first + lease->count; i++) {
         const tally_plan_item_t *item = &plan->items.items[i];
         if (item->id == 0) {
-            continue;               // somebody took it out of the database by hand
+            continue;    // somebody took it out of the database by hand
         }
         count++;
         const tally_delivered_t delivered = {.id = item->id,
@@ -78,7 +79,8 @@ publish_lease(tally_broker_t *self, const tally_plan_t *plan, const tally_plan_l
                                              .body = item->body};
         tally_delivery_add(&self->wire, &delivered);
     }
-    if (count > 0 && tally_lane_send(peer->lane, (tally_bytes_t){self->wire.data, self->wire.size}) == -1) {
+    if (count > 0
+        && tally_lane_send(peer->lane, (tally_bytes_t){self->wire.data, self->wire.size}) == -1) {
         take_back(self, lease->id);
     }
 }
@@ -127,9 +129,10 @@ publish_term(tally_broker_t *self, const tally_plan_event_t *event)
                                tenant.data, tenant.size, "term_epoch", (json_int_t)event->epoch,
                                "worker", worker.data, worker.size);
     tally_broadcast_publish(self->feed, (tally_bytes_t){topic, (size_t)size}, object);
-    tally_log_info("elected  queue=%.*s tenant=%.*s worker=%.*s term_epoch=%" PRIu64, (int)queue.size,
-                   (const char *)queue.data, (int)tenant.size, (const char *)tenant.data,
-                   (int)worker.size, (const char *)worker.data, event->epoch);
+    tally_log_info("elected  queue=%.*s tenant=%.*s worker=%.*s term_epoch=%" PRIu64,
+                   (int)queue.size, (const char *)queue.data, (int)tenant.size,
+                   (const char *)tenant.data, (int)worker.size, (const char *)worker.data,
+                   event->epoch);
 }
 
 static void
@@ -145,10 +148,12 @@ publish_events(tally_broker_t *self, const tally_plan_t *plan)
             self->dead_changed = true;
             break;
         case TALLY_EVENT_EXPIRED:
-            tally_log_info("lease expired  lease=%" PRIu64 " worker=%" PRIu64, event->id, event->worker);
+            tally_log_info("lease expired  lease=%" PRIu64 " worker=%" PRIu64, event->id,
+                           event->worker);
             break;
         case TALLY_EVENT_WORKER_DEAD:
-            tally_log_warn("worker taken for dead: its beats stopped  worker=%" PRIu64, event->worker);
+            tally_log_warn("worker taken for dead: its beats stopped  worker=%" PRIu64,
+                           event->worker);
             break;
         default:
             assert(false);

@@ -10,11 +10,12 @@
 #include "broker/recover_store.h"
 #include "lib/alloc.h"
 
-#define QUESTIONS_MAX 900       // below the actor pipe's high-water mark, so neither side can block the other
+#define QUESTIONS_MAX                                                                              \
+    900    // below the actor pipe's high-water mark, so neither side can block the other
 
 struct tally_reader {
     zactor_t *actor;
-    size_t waiting;             // questions not yet taken back
+    size_t waiting;    // questions not yet taken back
 };
 
 tally_read_t *
@@ -83,8 +84,8 @@ static void
 read_blob(tally_recover_store_t *store, tally_read_t *read)
 {
     tally_bytes_t body = {0};
-    read->database =
-        tally_recover_store_blob(store, read->tenant, read->message, &read->found, &body);
+    read->database = tally_recover_store_blob(store, read->tenant, read->message, &read->found,
+                                              &body);
     if (read->database == TALLY_DB_DONE && read->found) {
         keep_body(read, body);
     }
@@ -94,7 +95,7 @@ static json_t *
 json_of(tally_bytes_t text)
 {
     json_t *value = json_stringn(text.data == NULL ? "" : text.data, text.size);
-    return value != NULL ? value : json_null();     // not UTF-8
+    return value != NULL ? value : json_null();    // not UTF-8
 }
 
 //  A body for people: text when it is text, else its bytes in hexadecimal.
@@ -106,7 +107,7 @@ add_body(json_t *object, tally_bytes_t body)
         json_object_set_new(object, "body", text);
         return;
     }
-    assert(body.data != NULL);          // an empty body is text
+    assert(body.data != NULL);    // an empty body is text
     char *hex = tally_alloc(body.size * 2 + 1);
     for (size_t i = 0; i < body.size; i++) {
         snprintf(hex + i * 2, 3, "%02x", ((const uint8_t *)body.data)[i]);
@@ -122,12 +123,13 @@ add_dead(void *context, const tally_dead_row_t *row)
     char id[24];
     snprintf(id, sizeof id, "%" PRIu64, row->id);
     json_t *history = json_loadb(row->history.data, row->history.size, 0, NULL);
-    json_t *object = json_pack(
-        "{s:s, s:I, s:i, s:b, s:o, s:o, s:o, s:o, s:i, s:i, s:i, s:I}", "id", id, "queue_id",
-        (json_int_t)row->queue, "priority", row->priority, "blob", row->is_blob, "created_at",
-        json_of(row->created_at), "buried_at", json_of(row->buried_at), "reason", json_of(row->reason),
-        "history", history != NULL ? history : json_array(), "deliveries", row->deliveries, "failures",
-        row->failures, "crashes", row->crashes, "bytes", (json_int_t)row->body.size);
+    json_t *object = json_pack("{s:s, s:I, s:i, s:b, s:o, s:o, s:o, s:o, s:i, s:i, s:i, s:I}", "id",
+                               id, "queue_id", (json_int_t)row->queue, "priority", row->priority,
+                               "blob", row->is_blob, "created_at", json_of(row->created_at),
+                               "buried_at", json_of(row->buried_at), "reason", json_of(row->reason),
+                               "history", history != NULL ? history : json_array(), "deliveries",
+                               row->deliveries, "failures", row->failures, "crashes", row->crashes,
+                               "bytes", (json_int_t)row->body.size);
     assert(object != NULL);
     if (row->key.data != NULL) {
         json_object_set_new(object, "key", json_of(row->key));
@@ -184,7 +186,7 @@ run_reader(zsock_t *pipe, void *args)
         if (size == -1 && errno == EINTR) {
             continue;
         }
-        if (size != (int)sizeof(tally_read_t *)) {      // $TERM of the actor's end, or the context's
+        if (size != (int)sizeof(tally_read_t *)) {    // $TERM of the actor's end, or the context's
             zmq_msg_close(&message);
             break;
         }

@@ -14,22 +14,26 @@
 #include "lib/db.h"
 
 typedef enum {
-    TALLY_READ_SENDER = 1,      // id -> found, last, missing
-    TALLY_READ_RESULT,          // asker -> found, outcome, body
-    TALLY_READ_BLOB,            // tenant, message -> found, body
-    TALLY_READ_DEAD,            // tenant, queue, message, limit -> json (array)
-    TALLY_READ_DEAD_COUNTS,     // -> json (object: queue id -> count)
+    TALLY_READ_SENDER = 1,     // id -> found, last, missing
+    TALLY_READ_RESULT,         // asker -> found, outcome, body
+    TALLY_READ_BLOB,           // tenant, message -> found, body
+    TALLY_READ_DEAD,           // tenant, queue, message, limit -> json (array)
+    TALLY_READ_DEAD_COUNTS,    // -> json (object: queue id -> count)
 } tally_read_kind_t;
 
 //  What dead letters are read for.
-typedef enum { TALLY_READ_THEN_ANSWER = 0, TALLY_READ_THEN_RETRY, TALLY_READ_THEN_DROP } tally_read_then_t;
+typedef enum {
+    TALLY_READ_THEN_ANSWER = 0,
+    TALLY_READ_THEN_RETRY,
+    TALLY_READ_THEN_DROP
+} tally_read_then_t;
 
 typedef struct {
     tally_read_kind_t kind;
     tally_read_then_t then;
     //  who asked, for the loop; the reader does not look at these
     uint64_t route, request;
-    void *context;              // owned by whoever set it; free()d with the question
+    void *context;    // owned by whoever set it; free()d with the question
     //  the question
     uint8_t sender[TALLY_SENDER_BYTES];
     tally_asker_t asker;
@@ -56,9 +60,9 @@ typedef struct tally_reader tally_reader_t;
 
 tally_reader_t *tally_reader_new(const char *conninfo);
 void tally_reader_destroy(tally_reader_t **self_p);
-int tally_reader_fd(const tally_reader_t *self);            // edge-triggered: take until NULL
+int tally_reader_fd(const tally_reader_t *self);    // edge-triggered: take until NULL
 //  Takes *read_p.  Refused (-1, still the caller's) when too many questions wait already.
 int tally_reader_ask(tally_reader_t *self, tally_read_t **read_p) TALLY_MUST_CHECK;
-tally_read_t *tally_reader_take(tally_reader_t *self);      // the next answer, or NULL
+tally_read_t *tally_reader_take(tally_reader_t *self);    // the next answer, or NULL
 
 #endif

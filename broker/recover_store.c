@@ -15,8 +15,8 @@
 
 struct tally_recover_store {
     tally_db_t *db;
-    char *error;                // of our own making; NULL: see the connection's
-    int64_t *numbers;           // an array read last
+    char *error;         // of our own making; NULL: see the connection's
+    int64_t *numbers;    // an array read last
 };
 
 tally_recover_store_t *
@@ -64,7 +64,8 @@ run(tally_recover_store_t *self, const char *sql, const tally_params_t *params, 
     if (outcome == TALLY_DB_DONE) {
         outcome = tally_db_run(self->db, sql, params, rows);
     }
-    if ((outcome == TALLY_DB_RETRY || outcome == TALLY_DB_UNKNOWN) && !tally_db_connected(self->db)) {
+    if ((outcome == TALLY_DB_RETRY || outcome == TALLY_DB_UNKNOWN)
+        && !tally_db_connected(self->db)) {
         outcome = tally_db_connect(self->db);
         if (outcome == TALLY_DB_DONE) {
             outcome = tally_db_run(self->db, sql, params, rows);
@@ -86,11 +87,14 @@ tally_recover_store_check_schema(tally_recover_store_t *self)
         return TALLY_DB_DONE;
     }
     if (version >= 0) {
-        self->error = version < wanted
-                          ? tally_format("the database's schema is version %d, this build needs %d; "
-                                         "run: tally db migrate", version, wanted)
-                          : tally_format("the database's schema is version %d, this build knows only "
-                                         "%d; install a newer Tally", version, wanted);
+        self->error =
+            version < wanted
+                ? tally_format("the database's schema is version %d, this build needs %d; "
+                               "run: tally db migrate",
+                               version, wanted)
+                : tally_format("the database's schema is version %d, this build knows only "
+                               "%d; install a newer Tally",
+                               version, wanted);
     }
     return TALLY_DB_REJECT;
 }
@@ -101,8 +105,9 @@ tally_recover_store_check_schema(tally_recover_store_t *self)
 static tally_db_outcome_t
 raise_epoch(tally_recover_store_t *self, const char *instance, uint64_t *epoch)
 {
-    static const char update[] = "update tally.broker set epoch = epoch + 1, instance = $1, started_at = now() "
-                                 "returning epoch";
+    static const char update[] =
+        "update tally.broker set epoch = epoch + 1, instance = $1, started_at = now() "
+        "returning epoch";
     tally_rows_t rows;
     tally_params_t params = {0};
     tally_params_int8(&params, TALLY_TICK_LOCK);
@@ -130,8 +135,10 @@ static tally_db_outcome_t
 end_stuck_ticks(tally_recover_store_t *self)
 {
     static const char terminate[] =
-        "select pg_terminate_backend(l.pid) from pg_locks l where l.locktype = 'advisory' and l.granted "
-        "and l.mode = 'ShareLock' and l.objsubid = 1 and l.classid::bigint << 32 | l.objid::bigint = $1 "
+        "select pg_terminate_backend(l.pid) from pg_locks l where l.locktype = 'advisory' and "
+        "l.granted "
+        "and l.mode = 'ShareLock' and l.objsubid = 1 and l.classid::bigint << 32 | l.objid::bigint "
+        "= $1 "
         "and l.database = (select d.oid from pg_database d where d.datname = current_database())";
     tally_params_t params = {0};
     tally_params_int8(&params, TALLY_TICK_LOCK);
@@ -139,7 +146,9 @@ end_stuck_ticks(tally_recover_store_t *self)
     tally_db_outcome_t outcome = run(self, terminate, &params, &rows);
     tally_params_free(&params);
     if (outcome == TALLY_DB_DONE && rows.rows > 0) {
-        tally_log_warn("ended sessions of an older broker: a tick of theirs did not end  sessions=%d", rows.rows);
+        tally_log_warn(
+            "ended sessions of an older broker: a tick of theirs did not end  sessions=%d",
+            rows.rows);
     }
     return outcome;
 }
@@ -175,7 +184,8 @@ tally_recover_store_take_epoch(tally_recover_store_t *self, const char *instance
 }
 
 static tally_db_outcome_t
-read_number(tally_recover_store_t *self, const char *sql, const tally_params_t *params, uint64_t *number)
+read_number(tally_recover_store_t *self, const char *sql, const tally_params_t *params,
+            uint64_t *number)
 {
     tally_rows_t rows;
     tally_db_outcome_t outcome = run(self, sql, params, &rows);
@@ -205,9 +215,10 @@ take_number(tally_recover_store_t *self, const tally_params_t *params)
     }
     outcome = tally_db_script(self->db, "set local lock_timeout = '500ms'");
     if (outcome == TALLY_DB_DONE) {
-        outcome = tally_db_run(
-            self->db, "insert into tally.tick (epoch, number, void) values ($1, $2, true) on conflict do nothing",
-            params, NULL);
+        outcome = tally_db_run(self->db,
+                               "insert into tally.tick (epoch, number, void) values ($1, $2, true) "
+                               "on conflict do nothing",
+                               params, NULL);
     }
     if (outcome == TALLY_DB_DONE) {
         outcome = tally_db_commit(self->db);
@@ -219,7 +230,8 @@ take_number(tally_recover_store_t *self, const tally_params_t *params)
 }
 
 tally_db_outcome_t
-tally_recover_store_find_tick(tally_recover_store_t *self, uint64_t epoch, uint64_t number, bool *found)
+tally_recover_store_find_tick(tally_recover_store_t *self, uint64_t epoch, uint64_t number,
+                              bool *found)
 {
     tally_params_t params = {0};
     tally_params_int8(&params, (int64_t)epoch);
@@ -228,7 +240,8 @@ tally_recover_store_find_tick(tally_recover_store_t *self, uint64_t epoch, uint6
     *found = false;
     tally_db_outcome_t outcome = take_number(self, &params);
     if (outcome == TALLY_DB_DONE) {
-        outcome = run(self, "select void from tally.tick where epoch = $1 and number = $2", &params, &rows);
+        outcome = run(self, "select void from tally.tick where epoch = $1 and number = $2", &params,
+                      &rows);
     }
     if (outcome == TALLY_DB_DONE) {
         assert(rows.rows == 1);
@@ -244,10 +257,10 @@ static tally_db_outcome_t
 load_queues(tally_recover_store_t *self, const tally_recover_sink_t *sink)
 {
     tally_rows_t rows;
-    tally_db_outcome_t outcome = tally_db_run(
-        self->db,
-        "select " TALLY_QUEUE_COLUMNS " from tally.queue q order by q.id",
-        NULL, &rows);
+    tally_db_outcome_t outcome = tally_db_run(self->db,
+                                              "select " TALLY_QUEUE_COLUMNS
+                                              " from tally.queue q order by q.id",
+                                              NULL, &rows);
     for (int i = 0; outcome == TALLY_DB_DONE && i < rows.rows; i++) {
         tally_queue_row_t queue;
         tally_row_decode_queue(&rows, i, &queue);
@@ -260,9 +273,10 @@ static tally_db_outcome_t
 load_tenants(tally_recover_store_t *self, const tally_recover_sink_t *sink)
 {
     tally_rows_t rows;
-    tally_db_outcome_t outcome = tally_db_run(
-        self->db, "select id, name, weight, messages_max, bytes_max, leased_max from tally.tenant order by id",
-        NULL, &rows);
+    tally_db_outcome_t outcome = tally_db_run(self->db,
+                                              "select id, name, weight, messages_max, bytes_max, "
+                                              "leased_max from tally.tenant order by id",
+                                              NULL, &rows);
     for (int i = 0; outcome == TALLY_DB_DONE && i < rows.rows; i++) {
         tally_tenant_row_t tenant = {.id = (uint32_t)tally_rows_int8(&rows, i, 0),
                                      .weight = (int32_t)tally_rows_int8(&rows, i, 2),
@@ -286,7 +300,8 @@ load_terms(tally_recover_store_t *self, const tally_recover_sink_t *sink)
                                  .tenant = (uint32_t)tally_rows_int8(&rows, i, 1),
                                  .epoch = (uint64_t)tally_rows_int8(&rows, i, 2),
                                  .worker = (uint64_t)tally_rows_int8(&rows, i, 3)};
-        tally_row_copy_name(term.worker_name, sizeof term.worker_name, tally_rows_bytes(&rows, i, 4));
+        tally_row_copy_name(term.worker_name, sizeof term.worker_name,
+                            tally_rows_bytes(&rows, i, 4));
         sink->term(sink->context, &term);
     }
     return outcome;
@@ -296,10 +311,10 @@ static tally_db_outcome_t
 load_leases(tally_recover_store_t *self, const tally_recover_sink_t *sink)
 {
     tally_rows_t rows;
-    tally_db_outcome_t outcome = tally_db_run(
-        self->db,
-        "select " TALLY_LEASE_COLUMNS " from tally.lease l order by l.id",
-        NULL, &rows);
+    tally_db_outcome_t outcome = tally_db_run(self->db,
+                                              "select " TALLY_LEASE_COLUMNS
+                                              " from tally.lease l order by l.id",
+                                              NULL, &rows);
     for (int i = 0; outcome == TALLY_DB_DONE && i < rows.rows; i++) {
         tally_lease_row_t lease;
         tally_row_decode_lease(&rows, i, &lease);
@@ -314,11 +329,10 @@ load_leases(tally_recover_store_t *self, const tally_recover_sink_t *sink)
 static tally_db_outcome_t
 load_messages(tally_recover_store_t *self, const tally_recover_sink_t *sink)
 {
-    tally_db_outcome_t outcome = tally_db_script(
-        self->db,
-        "declare waiting no scroll cursor for "
-        "select " TALLY_MESSAGE_COLUMNS " "
-        "from tally.message m order by m.tenant, m.id");
+    tally_db_outcome_t outcome = tally_db_script(self->db,
+                                                 "declare waiting no scroll cursor for "
+                                                 "select " TALLY_MESSAGE_COLUMNS " "
+                                                 "from tally.message m order by m.tenant, m.id");
     tally_rows_t rows = {.rows = 1};
     while (outcome == TALLY_DB_DONE && rows.rows > 0) {
         outcome = tally_db_run(self->db, "fetch 10000 from waiting", NULL, &rows);
@@ -336,8 +350,8 @@ tally_recover_store_load(tally_recover_store_t *self, const tally_recover_sink_t
 {
     typedef tally_db_outcome_t step_fn(tally_recover_store_t *, const tally_recover_sink_t *);
     step_fn *const steps[] = {load_queues, load_tenants, load_terms, load_leases, load_messages};
-    const bool wanted[] = {sink->queue != NULL, sink->tenant != NULL, sink->term != NULL, sink->lease != NULL,
-                           sink->message != NULL};
+    const bool wanted[] = {sink->queue != NULL, sink->tenant != NULL, sink->term != NULL,
+                           sink->lease != NULL, sink->message != NULL};
     tally_db_outcome_t outcome = tally_recover_store_connect(self);
     if (outcome == TALLY_DB_DONE) {
         outcome = tally_db_begin(self->db, TALLY_DB_REPEATABLE_READ);
@@ -347,21 +361,22 @@ tally_recover_store_load(tally_recover_store_t *self, const tally_recover_sink_t
             outcome = steps[i](self, sink);
         }
     }
-    tally_db_rollback(self->db);        // it only read
+    tally_db_rollback(self->db);    // it only read
     return outcome;
 }
 
 //  ---- single things --------------------------------------------------------------------------------------
 
 tally_db_outcome_t
-tally_recover_store_sender(tally_recover_store_t *self, const uint8_t id[TALLY_SENDER_BYTES], bool *found,
-                           tally_sender_row_t *row)
+tally_recover_store_sender(tally_recover_store_t *self, const uint8_t id[TALLY_SENDER_BYTES],
+                           bool *found, tally_sender_row_t *row)
 {
     tally_params_t params = {0};
     tally_params_bytea(&params, (tally_bytes_t){id, TALLY_SENDER_BYTES});
     tally_rows_t rows;
-    tally_db_outcome_t outcome = run(
-        self, "select last, missing from tally.sender where id = encode($1, 'hex')::uuid", &params, &rows);
+    tally_db_outcome_t outcome =
+        run(self, "select last, missing from tally.sender where id = encode($1, 'hex')::uuid",
+            &params, &rows);
     tally_params_free(&params);
     *found = outcome == TALLY_DB_DONE && rows.rows == 1;
     if (*found) {
@@ -398,15 +413,16 @@ tally_recover_store_result(tally_recover_store_t *self, const tally_asker_t *ask
 }
 
 tally_db_outcome_t
-tally_recover_store_blob(tally_recover_store_t *self, uint32_t tenant, uint64_t message, bool *found,
-                         tally_bytes_t *body)
+tally_recover_store_blob(tally_recover_store_t *self, uint32_t tenant, uint64_t message,
+                         bool *found, tally_bytes_t *body)
 {
     tally_params_t params = {0};
     tally_params_int4(&params, (int32_t)tenant);
     tally_params_int8(&params, (int64_t)message);
     tally_rows_t rows;
-    tally_db_outcome_t outcome =
-        run(self, "select body from tally.blob where tenant = $1 and id = $2", &params, &rows);
+    tally_db_outcome_t outcome = run(self,
+                                     "select body from tally.blob where tenant = $1 and id = $2",
+                                     &params, &rows);
     tally_params_free(&params);
     *found = outcome == TALLY_DB_DONE && rows.rows == 1;
     if (*found) {
@@ -437,8 +453,8 @@ read_dead(const tally_rows_t *rows, int row, tally_dead_row_t *dead)
 }
 
 tally_db_outcome_t
-tally_recover_store_dead(tally_recover_store_t *self, uint32_t tenant, uint32_t queue, uint64_t id, size_t limit,
-                         tally_dead_fn *fn, void *context)
+tally_recover_store_dead(tally_recover_store_t *self, uint32_t tenant, uint32_t queue, uint64_t id,
+                         size_t limit, tally_dead_fn *fn, void *context)
 {
     tally_params_t params = {0};
     tally_params_int4(&params, (int32_t)tenant);
@@ -446,16 +462,17 @@ tally_recover_store_dead(tally_recover_store_t *self, uint32_t tenant, uint32_t 
     tally_params_int8(&params, (int64_t)id);
     tally_params_int8(&params, (int64_t)limit);
     tally_rows_t rows;
-    tally_db_outcome_t outcome =
-        run(self,
-            "select d.id, d.tenant, d.queue, d.priority, d.is_blob, "
-            "to_char(d.created_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), "
-            "to_char(d.buried_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), d.reason, "
-            "to_json(d.history)::text, d.deliveries, d.failures, d.crashes, d.key, coalesce(b.body, d.body) "
-            "from tally.dead_letter d left join tally.blob b on b.tenant = d.tenant and b.id = d.id "
-            "where d.tenant = $1 and ($2 = 0 or d.queue = $2) and ($3 = 0 or d.id = $3) "
-            "order by d.buried_at desc, d.id desc limit $4",
-            &params, &rows);
+    tally_db_outcome_t outcome = run(
+        self,
+        "select d.id, d.tenant, d.queue, d.priority, d.is_blob, "
+        "to_char(d.created_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), "
+        "to_char(d.buried_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), d.reason, "
+        "to_json(d.history)::text, d.deliveries, d.failures, d.crashes, d.key, coalesce(b.body, "
+        "d.body) "
+        "from tally.dead_letter d left join tally.blob b on b.tenant = d.tenant and b.id = d.id "
+        "where d.tenant = $1 and ($2 = 0 or d.queue = $2) and ($3 = 0 or d.id = $3) "
+        "order by d.buried_at desc, d.id desc limit $4",
+        &params, &rows);
     tally_params_free(&params);
     for (int i = 0; outcome == TALLY_DB_DONE && i < rows.rows; i++) {
         tally_dead_row_t dead;
@@ -469,8 +486,9 @@ tally_db_outcome_t
 tally_recover_store_dead_counts(tally_recover_store_t *self, tally_dead_count_fn *fn, void *context)
 {
     tally_rows_t rows;
-    tally_db_outcome_t outcome =
-        run(self, "select queue, count(*) from tally.dead_letter group by queue", NULL, &rows);
+    tally_db_outcome_t outcome = run(self,
+                                     "select queue, count(*) from tally.dead_letter group by queue",
+                                     NULL, &rows);
     for (int i = 0; outcome == TALLY_DB_DONE && i < rows.rows; i++) {
         fn(context, (uint32_t)tally_rows_int8(&rows, i, 0), (uint64_t)tally_rows_int8(&rows, i, 1));
     }

@@ -27,12 +27,13 @@ tally_db_outcome_t tally_recover_store_check_schema(tally_recover_store_t *self)
 tally_db_outcome_t tally_recover_store_take_epoch(tally_recover_store_t *self, const char *instance,
                                                   uint64_t *epoch) TALLY_MUST_CHECK;
 //  The current epoch, to see whether somebody else took over.
-tally_db_outcome_t tally_recover_store_read_epoch(tally_recover_store_t *self, uint64_t *epoch) TALLY_MUST_CHECK;
+tally_db_outcome_t
+tally_recover_store_read_epoch(tally_recover_store_t *self, uint64_t *epoch) TALLY_MUST_CHECK;
 
 //  Did this tick commit?  Not found means that it did not and never will: its number is taken, so that statements which
 //  are still under way fail.  RETRY while its COMMIT is still going on.
-tally_db_outcome_t tally_recover_store_find_tick(tally_recover_store_t *self, uint64_t epoch, uint64_t number,
-                                                 bool *found) TALLY_MUST_CHECK;
+tally_db_outcome_t tally_recover_store_find_tick(tally_recover_store_t *self, uint64_t epoch,
+                                                 uint64_t number, bool *found) TALLY_MUST_CHECK;
 
 //  Streams rows to the callbacks in the order of these members, all in one REPEATABLE READ snapshot; messages by
 //  tenant, in ascending id within each, without bodies.  Members may be NULL.
@@ -49,15 +50,17 @@ tally_db_outcome_t tally_recover_store_load(tally_recover_store_t *self,
                                             const tally_recover_sink_t *sink) TALLY_MUST_CHECK;
 
 //  found false: nobody of that id.  row->missing is borrowed until the next call.
-tally_db_outcome_t tally_recover_store_sender(tally_recover_store_t *self,
-                                              const uint8_t id[TALLY_SENDER_BYTES], bool *found,
-                                              tally_sender_row_t *row) TALLY_MUST_CHECK;
+tally_db_outcome_t
+tally_recover_store_sender(tally_recover_store_t *self, const uint8_t id[TALLY_SENDER_BYTES],
+                           bool *found, tally_sender_row_t *row) TALLY_MUST_CHECK;
 
 //  body is borrowed until the next call.
-tally_db_outcome_t tally_recover_store_result(tally_recover_store_t *self, const tally_asker_t *asker,
-                                              bool *found, tally_result_t *result) TALLY_MUST_CHECK;
-tally_db_outcome_t tally_recover_store_blob(tally_recover_store_t *self, uint32_t tenant, uint64_t message,
-                                            bool *found, tally_bytes_t *body) TALLY_MUST_CHECK;
+tally_db_outcome_t
+tally_recover_store_result(tally_recover_store_t *self, const tally_asker_t *asker, bool *found,
+                           tally_result_t *result) TALLY_MUST_CHECK;
+tally_db_outcome_t
+tally_recover_store_blob(tally_recover_store_t *self, uint32_t tenant, uint64_t message,
+                         bool *found, tally_bytes_t *body) TALLY_MUST_CHECK;
 
 //  Dead letters, newest first.  Texts are borrowed during the call.
 typedef struct {
@@ -67,19 +70,20 @@ typedef struct {
     bool is_blob;
     tally_bytes_t created_at, buried_at;    // RFC 3339, UTC
     tally_bytes_t reason;
-    tally_bytes_t history;                  // JSON array of texts
+    tally_bytes_t history;    // JSON array of texts
     int32_t deliveries, failures, crashes;
-    tally_bytes_t key, body;                // of a blob: its bytes
+    tally_bytes_t key, body;    // of a blob: its bytes
 } tally_dead_row_t;
 typedef void tally_dead_fn(void *context, const tally_dead_row_t *row);
 
 //  queue 0: all.  id 0: all, else that one alone.
-tally_db_outcome_t tally_recover_store_dead(tally_recover_store_t *self, uint32_t tenant, uint32_t queue,
-                                            uint64_t id, size_t limit, tally_dead_fn *fn,
-                                            void *context) TALLY_MUST_CHECK;
+tally_db_outcome_t
+tally_recover_store_dead(tally_recover_store_t *self, uint32_t tenant, uint32_t queue, uint64_t id,
+                         size_t limit, tally_dead_fn *fn, void *context) TALLY_MUST_CHECK;
 //  How many dead letters each queue has (queue id, count).
 typedef void tally_dead_count_fn(void *context, uint32_t queue, uint64_t count);
-tally_db_outcome_t tally_recover_store_dead_counts(tally_recover_store_t *self, tally_dead_count_fn *fn,
-                                                   void *context) TALLY_MUST_CHECK;
+tally_db_outcome_t
+tally_recover_store_dead_counts(tally_recover_store_t *self, tally_dead_count_fn *fn,
+                                void *context) TALLY_MUST_CHECK;
 
 #endif

@@ -15,7 +15,8 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 
-#define ORPHANS_MS 3000             // for workers of the broker before us to come back and say what they hold
+#define ORPHANS_MS                                                                                 \
+    3000    // for workers of the broker before us to come back and say what they hold
 #define RECONNECT_MS_MIN 20
 #define RECONNECT_MS_MAX 1000
 
@@ -81,7 +82,8 @@ load_core(tally_broker_t *self, uint64_t first_id, uint64_t tick)
                                     .tick = tick};
     randombytes_buf(&options.seed, sizeof options.seed);
     self->core = tally_core_new(&options);
-    const tally_recover_sink_t sink = {self, load_queue, load_tenant, load_term, load_lease, load_message};
+    const tally_recover_sink_t sink = {self,      load_queue, load_tenant,
+                                       load_term, load_lease, load_message};
     tally_db_outcome_t outcome = tally_recover_store_load(self->recovery, &sink);
     if (outcome == TALLY_DB_DONE) {
         outcome = load_senders(self);
@@ -119,8 +121,9 @@ tally_recovery_start(tally_broker_t *self)
     self->state = TALLY_SERVING;
     tally_stream_stats_t stats = {0};
     tally_core_stats(self->core, 0, 0, self->now_ms, &stats);
-    tally_log_info("recovered  epoch=%" PRIu64 " ready=%" PRIu64 " delayed=%" PRIu64 " held=%" PRIu64 " leased=%" PRIu64
-                   " took_ms=%" PRId64, self->epoch, stats.ready, stats.delayed, stats.held, stats.leased,
+    tally_log_info("recovered  epoch=%" PRIu64 " ready=%" PRIu64 " delayed=%" PRIu64
+                   " held=%" PRIu64 " leased=%" PRIu64 " took_ms=%" PRId64,
+                   self->epoch, stats.ready, stats.delayed, stats.held, stats.leased,
                    tally_clock_now_ms() - began_ms);
     return 0;
 }
@@ -176,12 +179,13 @@ halve(tally_broker_t *self, size_t count)
         return;
     }
     if (count == 0) {
-        return;                         // not an input's doing: an election, an expiry; see the log
+        return;    // not an input's doing: an election, an expiry; see the log
     }
     tally_input_t *culprit = &self->under_way.items[0];
     tally_log_error("refused input that PostgreSQL rejects  bytes=%zu", culprit->chunk->size);
-    tally_caller_t *caller =
-        culprit->is_send ? tally_callers_find_sender(self->callers, culprit->sender) : NULL;
+    tally_caller_t *caller = culprit->is_send
+                                 ? tally_callers_find_sender(self->callers, culprit->sender)
+                                 : NULL;
     if (caller != NULL) {
         tally_head_t head = {0};
         tally_cursor_t cursor;
@@ -210,7 +214,9 @@ tally_recovery_lost(tally_broker_t *self, tally_db_outcome_t outcome)
     }
     tally_log_warn("tick did not end well: %s  tick=%" PRIu64 " sqlstate=%s outcome=%s",
                    tally_tick_store_error(self->ticks), self->plan->number, sqlstate,
-                   outcome == TALLY_DB_UNKNOWN ? "unknown" : outcome == TALLY_DB_RETRY ? "retry" : "reject");
+                   outcome == TALLY_DB_UNKNOWN ? "unknown"
+                   : outcome == TALLY_DB_RETRY ? "retry"
+                                               : "reject");
     if (outcome == TALLY_DB_REJECT) {
         halve(self, self->under_way.count);
     }
@@ -248,13 +254,15 @@ resolve(tally_broker_t *self, bool *found)
     }
     outcome = tally_recover_store_read_epoch(self->recovery, &epoch);
     if (outcome == TALLY_DB_DONE && epoch != self->epoch) {
-        tally_log_error("replaced by another broker  epoch=%" PRIu64 " current=%" PRIu64, self->epoch, epoch);
+        tally_log_error("replaced by another broker  epoch=%" PRIu64 " current=%" PRIu64,
+                        self->epoch, epoch);
         self->state = TALLY_REPLACED;
         self->fatal = true;
         return TALLY_DB_REJECT;
     }
     if (outcome == TALLY_DB_DONE) {
-        outcome = tally_recover_store_find_tick(self->recovery, self->epoch, self->plan->number, found);
+        outcome = tally_recover_store_find_tick(self->recovery, self->epoch, self->plan->number,
+                                                found);
     }
     if (outcome != TALLY_DB_DONE) {
         try_later(self, tally_recover_store_error(self->recovery));
@@ -267,8 +275,10 @@ static void
 return_undelivered(tally_broker_t *self, const tally_plan_t *plan)
 {
     for (size_t i = 0; i < plan->leases.count; i++) {
-        const tally_record_t record = {.kind = TALLY_RECORD_RETURN, .lease = plan->leases.items[i].id};
-        (void)tally_core_record(self->core, &record, NULL, self->now_ms);   // unknown: it did not commit
+        const tally_record_t record = {.kind = TALLY_RECORD_RETURN,
+                                       .lease = plan->leases.items[i].id};
+        (void)tally_core_record(self->core, &record, NULL,
+                                self->now_ms);    // unknown: it did not commit
     }
 }
 
@@ -295,7 +305,7 @@ tally_recovery_try(tally_broker_t *self)
         self->counters.unknown_found += found;
         self->counters.unknown_lost += !found;
     } else {
-        assert(!found);     // "certainly not" was said of it
+        assert(!found);    // "certainly not" was said of it
     }
     tally_core_t *old = self->core;
     tally_db_outcome_t outcome = load_core(self, tally_core_next_id(old), tally_core_tick(old));
@@ -308,13 +318,14 @@ tally_recovery_try(tally_broker_t *self)
     tally_peers_rejoin(self);
     tally_core_loaded(self->core, ORPHANS_MS, self->now_ms);
     return_undelivered(self, self->plan);
-    self->plan = NULL;              // it was the old core's
+    self->plan = NULL;    // it was the old core's
     tally_core_destroy(&old);
-    append_inputs(&self->again, &self->collecting, 0);      // came while we were away
+    append_inputs(&self->again, &self->collecting, 0);    // came while we were away
     self->state = TALLY_SERVING;
     look_for_results(self);
-    tally_log_info("recovered  epoch=%" PRIu64 " lost_tick=%s inputs=%zu away_ms=%" PRId64, self->epoch,
-                   found ? "committed" : "did not happen", self->again.count, self->now_ms - self->away_since_ms);
+    tally_log_info("recovered  epoch=%" PRIu64 " lost_tick=%s inputs=%zu away_ms=%" PRId64,
+                   self->epoch, found ? "committed" : "did not happen", self->again.count,
+                   self->now_ms - self->away_since_ms);
 }
 
 //  ---- feeding again ----------------------------------------------------------------------------------------
@@ -333,7 +344,7 @@ feed_one(tally_broker_t *self, const tally_input_t *input)
     tally_fault_t fault = tally_head_read(frame, &head, &cursor);
     assert(fault.code == 0);
     fault = tally_records_read(cursor, &records);
-    assert(fault.code == 0);        // it was taken before
+    assert(fault.code == 0);    // it was taken before
     tally_sink_take(self, frame, &records, true);
 }
 

@@ -40,7 +40,7 @@ tally_row_decode_array(tally_bytes_t bytes, int64_t **numbers)
 {
     const uint8_t *at = bytes.data;
     if (bytes.size < 20) {
-        return 0;                       // empty: no dimensions
+        return 0;    // empty: no dimensions
     }
     size_t count = (size_t)at[12] << 24 | (size_t)at[13] << 16 | (size_t)at[14] << 8 | at[15];
     assert(bytes.size == 20 + count * 12);

@@ -9,18 +9,20 @@
 #include "broker/rows.h"
 #include "lib/db.h"
 
-#define TALLY_QUEUE_COLUMNS                                                                              \
-    "q.id, q.name, q.visibility_ms, q.failures_max, q.crashes_max, q.retry_ms, q.retry_ms_max, "         \
-    "q.batch_max, q.window_ms, q.window_count, q.exclusive, q.keep_blobs, q.result_kept_ms, q.dedupe_kept_ms"
+#define TALLY_QUEUE_COLUMNS                                                                        \
+    "q.id, q.name, q.visibility_ms, q.failures_max, q.crashes_max, q.retry_ms, q.retry_ms_max, "   \
+    "q.batch_max, q.window_ms, q.window_count, q.exclusive, q.keep_blobs, q.result_kept_ms, "      \
+    "q.dedupe_kept_ms"
 
-#define TALLY_MESSAGE_COLUMNS                                                                            \
-    "m.id, m.tenant, m.queue, m.priority, m.is_blob, m.releases, m.past_window, "                        \
-    "(extract(epoch from m.due - clock_timestamp()) * 1000)::bigint as due_ms, "                         \
-    "(extract(epoch from clock_timestamp() - m.created_at) * 1000)::bigint as age_ms, "                  \
-    "octet_length(m.body), m.deliveries, m.failures, m.crashes, m.batch_max, m.key, m.sender, m.sequence, m.item"
+#define TALLY_MESSAGE_COLUMNS                                                                      \
+    "m.id, m.tenant, m.queue, m.priority, m.is_blob, m.releases, m.past_window, "                  \
+    "(extract(epoch from m.due - clock_timestamp()) * 1000)::bigint as due_ms, "                   \
+    "(extract(epoch from clock_timestamp() - m.created_at) * 1000)::bigint as age_ms, "            \
+    "octet_length(m.body), m.deliveries, m.failures, m.crashes, m.batch_max, m.key, m.sender, "    \
+    "m.sequence, m.item"
 
-#define TALLY_LEASE_COLUMNS                                                                              \
-    "l.id, l.tenant, l.queue, l.worker, "                                                                \
+#define TALLY_LEASE_COLUMNS                                                                        \
+    "l.id, l.tenant, l.queue, l.worker, "                                                          \
     "(extract(epoch from l.deadline - clock_timestamp()) * 1000)::bigint as left_ms, l.messages"
 
 void tally_row_decode_queue(const tally_rows_t *rows, int row, tally_queue_row_t *queue);

@@ -11,7 +11,7 @@
 typedef struct {
     uint8_t sender[TALLY_SENDER_BYTES];
     uint64_t sequence;
-    uint16_t item;                      // index in the send
+    uint16_t item;    // index in the send
 } tally_asker_t;
 
 typedef struct {
@@ -22,7 +22,7 @@ typedef struct {
 } tally_tenant_row_t;
 
 typedef struct {
-    uint32_t id;                        // 0 in a plan: the database chooses
+    uint32_t id;    // 0 in a plan: the database chooses
     char name[TALLY_NAME_BYTES_MAX + 1];
     int32_t visibility_ms, failures_max, crashes_max, retry_ms, retry_ms_max, batch_max;
     int64_t window_ms;
@@ -36,21 +36,21 @@ typedef struct {
     uint32_t tenant, queue;
     uint8_t priority;
     bool is_blob, releases, past_window;
-    int64_t due_ms;                     // from now; <= 0: due
-    int64_t age_ms;                     // since it was created
-    uint32_t body_bytes;                // of the blob: 0
+    int64_t due_ms;         // from now; <= 0: due
+    int64_t age_ms;         // since it was created
+    uint32_t body_bytes;    // of the blob: 0
     int32_t deliveries, failures, crashes, batch_max;
-    tally_bytes_t key;                  // borrowed during the call
+    tally_bytes_t key;    // borrowed during the call
     bool asked;
-    tally_asker_t asker;                // when asked
+    tally_asker_t asker;    // when asked
 } tally_message_row_t;
 
 typedef struct {
     uint64_t id;
     uint32_t tenant, queue;
     uint64_t worker;
-    int64_t left_ms;                    // until its deadline, by PostgreSQL's clock; may be negative
-    const uint64_t *messages;           // borrowed during the call
+    int64_t left_ms;             // until its deadline, by PostgreSQL's clock; may be negative
+    const uint64_t *messages;    // borrowed during the call
     size_t count;
 } tally_lease_row_t;
 
@@ -63,7 +63,7 @@ typedef struct {
 typedef struct {
     uint8_t id[TALLY_SENDER_BYTES];
     int64_t last;
-    const int64_t *missing;             // ascending; borrowed during the call
+    const int64_t *missing;    // ascending; borrowed during the call
     size_t missing_count;
 } tally_sender_row_t;
 

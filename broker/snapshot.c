@@ -32,11 +32,21 @@ add_stats(json_t *object, const tally_stream_stats_t *stats)
         const char *name;
         uint64_t value;
     } members[] = {
-        {"ready", stats->ready},         {"held", stats->held},           {"delayed", stats->delayed},
-        {"waiting", stats->waiting},     {"leased", stats->leased},       {"bytes", stats->bytes},
-        {"oldest_ms", (uint64_t)stats->oldest_ms}, {"sent", stats->sent}, {"delivered", stats->delivered},
-        {"settled", stats->settled},     {"returned", stats->returned},   {"expired", stats->expired},
-        {"buried", stats->buried},       {"duplicates", stats->duplicates}, {"refused", stats->refused},
+        {"ready", stats->ready},
+        {"held", stats->held},
+        {"delayed", stats->delayed},
+        {"waiting", stats->waiting},
+        {"leased", stats->leased},
+        {"bytes", stats->bytes},
+        {"oldest_ms", (uint64_t)stats->oldest_ms},
+        {"sent", stats->sent},
+        {"delivered", stats->delivered},
+        {"settled", stats->settled},
+        {"returned", stats->returned},
+        {"expired", stats->expired},
+        {"buried", stats->buried},
+        {"duplicates", stats->duplicates},
+        {"refused", stats->refused},
         {"stale", stats->stale},
     };
     for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
@@ -49,18 +59,21 @@ tally_snapshot_queue(tally_broker_t *self, const tally_queue_row_t *row)
 {
     tally_stream_stats_t stats = {0};
     tally_core_stats(self->core, row->id, 0, self->now_ms, &stats);
-    json_t *queue = json_pack(
-        "{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:b, s:b, s:I, s:I}", "name", row->name,
-        "visibility_ms", row->visibility_ms, "failures_max", row->failures_max, "crashes_max",
-        row->crashes_max, "retry_ms", row->retry_ms, "retry_ms_max", row->retry_ms_max, "batch_max",
-        row->batch_max, "window_ms", (json_int_t)row->window_ms, "window_count", row->window_count,
-        "exclusive", row->exclusive, "keep_blobs", row->keep_blobs, "result_kept_ms",
-        (json_int_t)row->result_kept_ms, "dedupe_kept_ms", (json_int_t)row->dedupe_kept_ms);
+    json_t *queue = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:b, s:b, s:I, s:I}",
+                              "name", row->name, "visibility_ms", row->visibility_ms,
+                              "failures_max", row->failures_max, "crashes_max", row->crashes_max,
+                              "retry_ms", row->retry_ms, "retry_ms_max", row->retry_ms_max,
+                              "batch_max", row->batch_max, "window_ms", (json_int_t)row->window_ms,
+                              "window_count", row->window_count, "exclusive", row->exclusive,
+                              "keep_blobs", row->keep_blobs, "result_kept_ms",
+                              (json_int_t)row->result_kept_ms, "dedupe_kept_ms",
+                              (json_int_t)row->dedupe_kept_ms);
     assert(queue != NULL);
     add_stats(queue, &stats);
     char id[24];
     snprintf(id, sizeof id, "%" PRIu32, row->id);
-    json_object_set_new(queue, "dead", json_integer(json_integer_value(json_object_get(self->dead_counts, id))));
+    json_object_set_new(queue, "dead",
+                        json_integer(json_integer_value(json_object_get(self->dead_counts, id))));
     return queue;
 }
 
@@ -69,9 +82,10 @@ tally_snapshot_tenant(tally_broker_t *self, const tally_tenant_row_t *row)
 {
     tally_stream_stats_t stats = {0};
     tally_core_stats(self->core, 0, row->id, self->now_ms, &stats);
-    json_t *tenant = json_pack("{s:s, s:i, s:I, s:I, s:I}", "name", row->name, "weight", row->weight,
-                               "messages_max", (json_int_t)row->messages_max, "bytes_max",
-                               (json_int_t)row->bytes_max, "leased_max", (json_int_t)row->leased_max);
+    json_t *tenant = json_pack("{s:s, s:i, s:I, s:I, s:I}", "name", row->name, "weight",
+                               row->weight, "messages_max", (json_int_t)row->messages_max,
+                               "bytes_max", (json_int_t)row->bytes_max, "leased_max",
+                               (json_int_t)row->leased_max);
     assert(tenant != NULL);
     add_stats(tenant, &stats);
     return tenant;
@@ -88,8 +102,9 @@ terms_of(const tally_broker_t *self, uint64_t worker)
         }
         const tally_queue_row_t *queue = tally_core_queue_by_id(self->core, term.queue);
         const tally_tenant_row_t *tenant = tally_core_tenant_by_id(self->core, term.tenant);
-        json_array_append_new(terms, json_pack("{s:s, s:s, s:I}", "queue", queue != NULL ? queue->name : "",
-                                               "tenant", tenant != NULL ? tenant->name : "", "epoch",
+        json_array_append_new(terms, json_pack("{s:s, s:s, s:I}", "queue",
+                                               queue != NULL ? queue->name : "", "tenant",
+                                               tenant != NULL ? tenant->name : "", "epoch",
                                                (json_int_t)term.epoch));
     }
     return terms;
@@ -106,8 +121,8 @@ snapshot_worker(const tally_broker_t *self, const tally_worker_info_t *info)
     return json_pack("{s:s, s:o, s:i, s:I, s:I, s:I, s:b, s:o, s:o}", "name", info->name, "number",
                      json_id(info->number), "credit", info->credit, "outstanding",
                      (json_int_t)info->outstanding, "leases", (json_int_t)info->leases, "beat_ms",
-                     (json_int_t)info->beat_ms, "draining", info->draining, "queues", queues, "terms",
-                     terms_of(self, info->number));
+                     (json_int_t)info->beat_ms, "draining", info->draining, "queues", queues,
+                     "terms", terms_of(self, info->number));
 }
 
 json_t *
@@ -134,9 +149,15 @@ snapshot_ticks(const tally_broker_t *self)
         const char *name;
         uint64_t value;
     } members[] = {
-        {"count", c->ticks},           {"silent", c->silent},       {"retried", c->retried},
-        {"unknown_found", c->unknown_found}, {"unknown_lost", c->unknown_lost}, {"rejected", c->rejected},
-        {"messages", c->messages},     {"leases", c->leases},       {"frames_refused", c->frames_refused},
+        {"count", c->ticks},
+        {"silent", c->silent},
+        {"retried", c->retried},
+        {"unknown_found", c->unknown_found},
+        {"unknown_lost", c->unknown_lost},
+        {"rejected", c->rejected},
+        {"messages", c->messages},
+        {"leases", c->leases},
+        {"frames_refused", c->frames_refused},
         {"replies_lost", c->replies_lost},
     };
     for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
@@ -148,8 +169,9 @@ snapshot_ticks(const tally_broker_t *self)
 static json_t *
 snapshot_broker(const tally_broker_t *self)
 {
-    return json_pack("{s:s, s:I, s:s, s:I, s:I, s:s, s:I, s:I, s:{s:s, s:s, s:s}}", "version", TALLY_VERSION,
-                     "epoch", (json_int_t)self->epoch, "instance", self->options.instance, "uptime_ms",
+    return json_pack("{s:s, s:I, s:s, s:I, s:I, s:s, s:I, s:I, s:{s:s, s:s, s:s}}", "version",
+                     TALLY_VERSION, "epoch", (json_int_t)self->epoch, "instance",
+                     self->options.instance, "uptime_ms",
                      (json_int_t)(self->now_ms - self->started_ms), "tick",
                      (json_int_t)tally_core_tick(self->core), "state",
                      self->state == TALLY_SERVING ? "serving" : "away", "callers",
@@ -164,14 +186,17 @@ tally_snapshot_status(tally_broker_t *self)
 {
     json_t *queues = json_array();
     for (size_t i = 0; i < tally_core_queue_count(self->core); i++) {
-        json_array_append_new(queues, tally_snapshot_queue(self, tally_core_queue_at(self->core, i)));
+        json_array_append_new(queues,
+                              tally_snapshot_queue(self, tally_core_queue_at(self->core, i)));
     }
     json_t *tenants = json_array();
     for (size_t i = 0; i < tally_core_tenant_count(self->core); i++) {
-        json_array_append_new(tenants, tally_snapshot_tenant(self, tally_core_tenant_at(self->core, i)));
+        json_array_append_new(tenants,
+                              tally_snapshot_tenant(self, tally_core_tenant_at(self->core, i)));
     }
-    return json_pack("{s:o, s:o, s:o, s:o, s:o}", "broker", snapshot_broker(self), "queues", queues, "tenants",
-                     tenants, "workers", tally_snapshot_workers(self), "ticks", snapshot_ticks(self));
+    return json_pack("{s:o, s:o, s:o, s:o, s:o}", "broker", snapshot_broker(self), "queues", queues,
+                     "tenants", tenants, "workers", tally_snapshot_workers(self), "ticks",
+                     snapshot_ticks(self));
 }
 
 //  ---- the feed -------------------------------------------------------------------------------------------
@@ -202,7 +227,8 @@ tally_snapshot_publish(tally_broker_t *self)
     size_t index;
     json_t *worker;
     json_array_foreach(workers, index, worker) {
-        publish_named(self, "worker", json_string_value(json_object_get(worker, "name")), json_incref(worker));
+        publish_named(self, "worker", json_string_value(json_object_get(worker, "name")),
+                      json_incref(worker));
     }
     json_decref(workers);
     if (self->dead_changed && self->state == TALLY_SERVING) {

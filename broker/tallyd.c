@@ -22,12 +22,16 @@
 #include "lib/migrations.h"
 
 static const tally_config_key_t keys[] = {
-    {"front", "endpoint for clients and workers", "ipc:///tmp/tally-front", TALLY_CONFIG_TEXT, 0, 0},
+    {"front", "endpoint for clients and workers", "ipc:///tmp/tally-front", TALLY_CONFIG_TEXT, 0,
+     0},
     {"sink", "endpoint for workers' records", "ipc:///tmp/tally-sink", TALLY_CONFIG_TEXT, 0, 0},
     {"feed", "endpoint of the feed", "ipc:///tmp/tally-feed", TALLY_CONFIG_TEXT, 0, 0},
-    {"lanes", "endpoint of a worker's lane, % becomes its number", "ipc:///tmp/tally-lane-%", TALLY_CONFIG_TEXT, 0, 0},
-    {"db", "how to connect to PostgreSQL (libpq conninfo or URI)", "dbname=tally", TALLY_CONFIG_TEXT, 0, 0},
-    {"body-cache-mb", "memory for bodies of waiting messages", "128", TALLY_CONFIG_NUMBER, 0, 1 << 20},
+    {"lanes", "endpoint of a worker's lane, % becomes its number", "ipc:///tmp/tally-lane-%",
+     TALLY_CONFIG_TEXT, 0, 0},
+    {"db", "how to connect to PostgreSQL (libpq conninfo or URI)", "dbname=tally",
+     TALLY_CONFIG_TEXT, 0, 0},
+    {"body-cache-mb", "memory for bodies of waiting messages", "128", TALLY_CONFIG_NUMBER, 0,
+     1 << 20},
     {"migrate", "yes: bring the schema up to date first", "no", TALLY_CONFIG_TEXT, 0, 0},
     {"allow-unsafe", "yes: take a server with fsync off (tests)", "no", TALLY_CONFIG_TEXT, 0, 0},
     {NULL, NULL, NULL, TALLY_CONFIG_TEXT, 0, 0},
@@ -49,7 +53,8 @@ may_listen(const char *endpoint)
             return true;
         }
     }
-    tally_log_error("cannot listen on %s: only ipc:// and loopback are allowed without CURVE", endpoint);
+    tally_log_error("cannot listen on %s: only ipc:// and loopback are allowed without CURVE",
+                    endpoint);
     return false;
 }
 
@@ -162,8 +167,9 @@ serve(tally_broker_t *self, int stop_fd)
     }
     if (rc == 0) {
         self->reader = tally_reader_new(self->options.db);
-        tally_log_info("ready  front=%s sink=%s feed=%s epoch=%llu", self->front_endpoint, self->sink_endpoint,
-                       tally_broadcast_endpoint(self->feed), (unsigned long long)self->epoch);
+        tally_log_info("ready  front=%s sink=%s feed=%s epoch=%llu", self->front_endpoint,
+                       self->sink_endpoint, tally_broadcast_endpoint(self->feed),
+                       (unsigned long long)self->epoch);
         rc = tally_broker_run(self, stop_fd);
     }
     close_broker(self);
@@ -198,7 +204,8 @@ main(int argc, char **argv)
         return 70;
     }
     tally_config_t *config = tally_config_new("tallyd", keys);
-    int rc = tally_config_start(config, argc, argv, "Tally's broker: ZeroMQ in front, PostgreSQL behind.");
+    int rc = tally_config_start(config, argc, argv,
+                                "Tally's broker: ZeroMQ in front, PostgreSQL behind.");
     if (rc == -1) {
         raise_limits();
         char host[TALLY_NAME_BYTES_MAX] = "";
@@ -212,7 +219,8 @@ main(int argc, char **argv)
                         .lanes = tally_config_get(config, "lanes"),
                         .db = tally_config_get(config, "db"),
                         .instance = instance,
-                        .body_cache_bytes_max = (size_t)tally_config_number(config, "body-cache-mb") << 20,
+                        .body_cache_bytes_max = (size_t)tally_config_number(config, "body-cache-mb")
+                                                << 20,
                         .allow_unsafe = is_yes(config, "allow-unsafe")},
         };
         rc = is_yes(config, "migrate") ? migrate(broker.options.db) : 0;

@@ -38,21 +38,27 @@ queues_read(tally_tick_result_t *result, const PGresult *answer)
     }
 }
 
-#define POLICY                                                                                            \
-    "name, visibility_ms, failures_max, crashes_max, retry_ms, retry_ms_max, batch_max, window_ms, "      \
+#define POLICY                                                                                     \
+    "name, visibility_ms, failures_max, crashes_max, retry_ms, retry_ms_max, batch_max, "          \
+    "window_ms, "                                                                                  \
     "window_count, exclusive, keep_blobs, result_kept_ms, dedupe_kept_ms"
 
 //  distinct on: the last of two changes of one queue in a tick counts; ON CONFLICT would fail on the second.
 static const char queues_sql[] =
     "insert into tally.queue as q (" POLICY ") "
-    "select " POLICY " from (select distinct on (u.name) u.* from unnest($1::text[], $2::integer[], $3::integer[], "
-    "$4::integer[], $5::integer[], $6::integer[], $7::integer[], $8::bigint[], $9::integer[], $10::boolean[], "
+    "select " POLICY
+    " from (select distinct on (u.name) u.* from unnest($1::text[], $2::integer[], $3::integer[], "
+    "$4::integer[], $5::integer[], $6::integer[], $7::integer[], $8::bigint[], $9::integer[], "
+    "$10::boolean[], "
     "$11::boolean[], $12::bigint[], $13::bigint[]) with ordinality u (" POLICY ", position) "
     "order by u.name, u.position desc) u "
-    "on conflict (name) do update set (visibility_ms, failures_max, crashes_max, retry_ms, retry_ms_max, batch_max, "
+    "on conflict (name) do update set (visibility_ms, failures_max, crashes_max, retry_ms, "
+    "retry_ms_max, batch_max, "
     "window_ms, window_count, exclusive, keep_blobs, result_kept_ms, dedupe_kept_ms) = "
-    "(excluded.visibility_ms, excluded.failures_max, excluded.crashes_max, excluded.retry_ms, excluded.retry_ms_max, "
-    "excluded.batch_max, excluded.window_ms, excluded.window_count, excluded.exclusive, excluded.keep_blobs, "
+    "(excluded.visibility_ms, excluded.failures_max, excluded.crashes_max, excluded.retry_ms, "
+    "excluded.retry_ms_max, "
+    "excluded.batch_max, excluded.window_ms, excluded.window_count, excluded.exclusive, "
+    "excluded.keep_blobs, "
     "excluded.result_kept_ms, excluded.dedupe_kept_ms) returning " TALLY_QUEUE_COLUMNS;
 
 static bool
@@ -72,10 +78,13 @@ tenant_limits_write(tally_statement_params_t *params, const tally_plan_t *plan)
 }
 
 static const char tenant_limits_sql[] =
-    "update tally.tenant t set weight = u.weight, messages_max = u.messages_max, bytes_max = u.bytes_max, "
+    "update tally.tenant t set weight = u.weight, messages_max = u.messages_max, bytes_max = "
+    "u.bytes_max, "
     "leased_max = u.leased_max from (select distinct on (u.id) u.* "
-    "from unnest($1::integer[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[]) with ordinality "
-    "u (id, weight, messages_max, bytes_max, leased_max, position) order by u.id, u.position desc) u where t.id = u.id";
+    "from unnest($1::integer[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[]) with "
+    "ordinality "
+    "u (id, weight, messages_max, bytes_max, leased_max, position) order by u.id, u.position desc) "
+    "u where t.id = u.id";
 
 static bool
 retried_wanted(const tally_plan_t *plan)
@@ -100,11 +109,14 @@ retried_read(tally_tick_result_t *result, const PGresult *answer)
 }
 
 static const char retried_sql[] =
-    "with dug as (delete from tally.dead_letter d using unnest($1::integer[], $2::bigint[]) u (tenant, id) "
+    "with dug as (delete from tally.dead_letter d using unnest($1::integer[], $2::bigint[]) u "
+    "(tenant, id) "
     "where d.tenant = u.tenant and d.id = u.id returning d.*) "
-    "insert into tally.message as m (tenant, id, queue, priority, is_blob, past_window, created_at, body, key, sender, "
+    "insert into tally.message as m (tenant, id, queue, priority, is_blob, past_window, "
+    "created_at, body, key, sender, "
     "sequence, item, history) "
-    "select tenant, id, queue, priority, is_blob, true, created_at, body, key, sender, sequence, item, "
+    "select tenant, id, queue, priority, is_blob, true, created_at, body, key, sender, sequence, "
+    "item, "
     "history || 'retried by operator'::text from dug returning " TALLY_MESSAGE_COLUMNS;
 
 static bool
@@ -132,7 +144,8 @@ dropped_read(tally_tick_result_t *result, const PGresult *answer)
 }
 
 static const char dropped_sql[] =
-    "with gone as (delete from tally.dead_letter d using unnest($1::integer[], $2::bigint[]) u (tenant, id) "
+    "with gone as (delete from tally.dead_letter d using unnest($1::integer[], $2::bigint[]) u "
+    "(tenant, id) "
     "where d.tenant = u.tenant and d.id = u.id returning d.tenant, d.id), "
     "blobs as (delete from tally.blob b using gone g where b.tenant = g.tenant and b.id = g.id) "
     "select tenant, id from gone";
@@ -160,20 +173,21 @@ static const char housekeep_sql[] =
     "dedupes as (delete from tally.dedupe where ctid = any (array("
     "select d.ctid from tally.dedupe d where d.until < now() order by d.until limit 5000))), "
     "senders as (delete from tally.sender where ctid = any (array("
-    "select s.ctid from (select ctid, seen_at from tally.sender where id >= (select gen_random_uuid()) "
+    "select s.ctid from (select ctid, seen_at from tally.sender where id >= (select "
+    "gen_random_uuid()) "
     "order by id limit 1000) s where s.seen_at < now() - interval '30 days'))), "
     "older as (delete from tally.tick where ctid = any (array("
-    "select t.ctid from tally.tick t where t.epoch < (select epoch from tally.broker) order by t.epoch limit 5000))) "
+    "select t.ctid from tally.tick t where t.epoch < (select epoch from tally.broker) order by "
+    "t.epoch limit 5000))) "
     "delete from tally.tick where ctid = any (array("
     "select t.ctid from tally.tick t where t.epoch = (select epoch from tally.broker) "
-    "and t.number between $1::bigint - 200000 and $1::bigint - 10001 order by t.number limit 5000))";
+    "and t.number between $1::bigint - 200000 and $1::bigint - 10001 order by t.number limit "
+    "5000))";
 
 const tally_statement_t tally_tick_admin_statements[] = {
-    TALLY_STATEMENT(queues, queues_read),
-    TALLY_STATEMENT(tenant_limits, NULL),
-    TALLY_STATEMENT(retried, retried_read),
-    TALLY_STATEMENT(dropped, dropped_read),
+    TALLY_STATEMENT(queues, queues_read),   TALLY_STATEMENT(tenant_limits, NULL),
+    TALLY_STATEMENT(retried, retried_read), TALLY_STATEMENT(dropped, dropped_read),
     TALLY_STATEMENT(housekeep, NULL),
 };
-const size_t tally_tick_admin_statement_count =
-    sizeof tally_tick_admin_statements / sizeof tally_tick_admin_statements[0];
+const size_t tally_tick_admin_statement_count = sizeof tally_tick_admin_statements
+                                                / sizeof tally_tick_admin_statements[0];

@@ -22,13 +22,13 @@ next_one(tally_statement_params_t *params, int64_t value)
 }
 
 //  One parameter: an array with `expression` of each element `e` of a plan's array.
-#define COLUMN(kind, type, array, expression)                            \
-    do {                                                                 \
-        tally_pgarray_t *column = next(params, type, (array)->count);    \
-        for (size_t i = 0; i < (array)->count; i++) {                    \
-            const __typeof__(*(array)->items) *e = &(array)->items[i];   \
-            tally_pgarray_##kind(column, expression);                    \
-        }                                                                \
+#define COLUMN(kind, type, array, expression)                                                      \
+    do {                                                                                           \
+        tally_pgarray_t *column = next(params, type, (array)->count);                              \
+        for (size_t i = 0; i < (array)->count; i++) {                                              \
+            const __typeof__(*(array)->items) *e = &(array)->items[i];                             \
+            tally_pgarray_##kind(column, expression);                                              \
+        }                                                                                          \
     } while (0)
 #define INT4(array, expression) COLUMN(int4, TALLY_OID_INT4, array, (int32_t)(expression))
 #define INT8(array, expression) COLUMN(int8, TALLY_OID_INT8, array, (int64_t)(expression))
@@ -43,6 +43,9 @@ uuid(const uint8_t *sender)
 }
 
 //  A line of a table of statements, by the names its parts have in their file.
-#define TALLY_STATEMENT(section, read) {#section, section##_sql, section##_wanted, section##_write, read}
+#define TALLY_STATEMENT(section, read)                                                             \
+    {                                                                                              \
+#section, section##_sql, section##_wanted, section##_write, read                           \
+    }
 
 #endif

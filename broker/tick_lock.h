@@ -4,6 +4,7 @@
 #ifndef TALLY_TICK_LOCK_H
 #define TALLY_TICK_LOCK_H
 
-#define TALLY_TICK_LOCK 0x74616c6c79LL      // "tally"; also written in schemas/sql where a function takes it
+#define TALLY_TICK_LOCK                                                                            \
+    0x74616c6c79LL    // "tally"; also written in schemas/sql where a function takes it
 
 #endif

@@ -22,7 +22,7 @@ typedef struct {
 } tally_statement_params_t;
 
 typedef struct {
-    const char *name;           // as prepared
+    const char *name;    // as prepared
     const char *sql;
     //  False: this plan has nothing for it.
     bool (*wanted)(const tally_plan_t *plan);
@@ -42,7 +42,7 @@ extern const size_t tally_tick_admin_statement_count;
 
 //  Of every session that runs them.
 extern const char tally_tick_session_sql[];
-extern const char tally_tick_guard_lock_sql[];      // $1: the lock's key
-extern const char tally_tick_guard_epoch_sql[];     // $1: epoch, $2: number of the tick
+extern const char tally_tick_guard_lock_sql[];     // $1: the lock's key
+extern const char tally_tick_guard_epoch_sql[];    // $1: epoch, $2: number of the tick
 
 #endif

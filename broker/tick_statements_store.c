@@ -9,9 +9,10 @@
 #include "broker/row_decode.h"
 #include "broker/tick_columns.h"
 
-const char tally_tick_session_sql[] =
-    "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_hashjoin = off; "
-    "set enable_mergejoin = off; set enable_bitmapscan = off; set jit = off; set lock_timeout = '50ms'";
+const char tally_tick_session_sql[] = "set plan_cache_mode = force_generic_plan; set "
+                                      "enable_seqscan = off; set enable_hashjoin = off; "
+                                      "set enable_mergejoin = off; set enable_bitmapscan = off; "
+                                      "set jit = off; set lock_timeout = '50ms'";
 const char tally_tick_guard_lock_sql[] = "select pg_advisory_xact_lock_shared($1)";
 const char tally_tick_guard_epoch_sql[] = "select tally.tick_begin($1, $2)";
 
@@ -42,7 +43,8 @@ static const char settled_sql[] =
     "with claimed as materialized (select l.id, l.tenant, l.messages from tally.lease l "
     "where l.id = any ($1::bigint[]) for update skip locked), "
     "gone as (delete from tally.lease l using claimed c where l.id = c.id), "
-    "over as (delete from tally.message m using claimed c where m.tenant = c.tenant and m.id = any (c.messages)) "
+    "over as (delete from tally.message m using claimed c where m.tenant = c.tenant and m.id = any "
+    "(c.messages)) "
     "select id from claimed";
 
 static bool
@@ -71,7 +73,8 @@ ends_read(tally_tick_result_t *result, const PGresult *answer)
 {
     const tally_rows_t rows = {answer, PQntuples(answer)};
     for (int i = 0; i < rows.rows; i++) {
-        tally_array_grow((void **)&result->ended, result->ended_count, &result->ended_room, sizeof *result->ended);
+        tally_array_grow((void **)&result->ended, result->ended_count, &result->ended_room,
+                         sizeof *result->ended);
         result->ended[result->ended_count++] = (struct tally_ended){
             (uint64_t)tally_rows_int8(&rows, i, 0), (uint64_t)tally_rows_int8(&rows, i, 1)};
     }
@@ -84,15 +87,21 @@ ends_read(tally_tick_result_t *result, const PGresult *answer)
 static const char ends_sql[] =
     "with claimed as materialized (select l.id, l.tenant, l.messages from tally.lease l "
     "where l.id = any ($1::bigint[]) for update skip locked), "
-    "parts as materialized (select lease, message, max(tenant) as tenant, max(kind) as kind, bool_or(keep) as keep, "
-    "max(deliveries) as deliveries, max(failures) as failures, max(crashes) as crashes, max(batch_max) as batch_max, "
+    "parts as materialized (select lease, message, max(tenant) as tenant, max(kind) as kind, "
+    "bool_or(keep) as keep, "
+    "max(deliveries) as deliveries, max(failures) as failures, max(crashes) as crashes, "
+    "max(batch_max) as batch_max, "
     "max(delay) as delay, max(note) as note from ("
-    "select unnest($1::bigint[]) as lease, unnest($2::bigint[]) as message, null::integer as tenant, "
-    "unnest($3::integer[]) as kind, unnest($4::boolean[]) as keep, unnest($5::integer[]) as deliveries, "
-    "unnest($6::integer[]) as failures, unnest($7::integer[]) as crashes, unnest($8::integer[]) as batch_max, "
+    "select unnest($1::bigint[]) as lease, unnest($2::bigint[]) as message, null::integer as "
+    "tenant, "
+    "unnest($3::integer[]) as kind, unnest($4::boolean[]) as keep, unnest($5::integer[]) as "
+    "deliveries, "
+    "unnest($6::integer[]) as failures, unnest($7::integer[]) as crashes, unnest($8::integer[]) as "
+    "batch_max, "
     "unnest($9::bigint[]) as delay, unnest($10::text[]) as note "
     "union all "
-    "select c.id, unnest(c.messages), c.tenant, null, null, null, null, null, null, null, null from claimed c"
+    "select c.id, unnest(c.messages), c.tenant, null, null, null, null, null, null, null, null "
+    "from claimed c"
     ") x group by lease, message having count(tenant) > 0), "
     "acts as materialized (select * from parts where kind is not null), "
     "settled as (delete from tally.message m using acts a "
@@ -106,12 +115,16 @@ static const char ends_sql[] =
     "from acts a where a.kind = 2 and m.tenant = a.tenant and m.id = a.message), "
     "buried as (delete from tally.message m using acts a "
     "where a.kind = 3 and m.tenant = a.tenant and m.id = a.message "
-    "returning m.*, a.note, a.deliveries as last_deliveries, a.failures as last_failures, a.crashes as last_crashes), "
-    "letters as (insert into tally.dead_letter (tenant, id, queue, priority, is_blob, created_at, reason, history, "
+    "returning m.*, a.note, a.deliveries as last_deliveries, a.failures as last_failures, "
+    "a.crashes as last_crashes), "
+    "letters as (insert into tally.dead_letter (tenant, id, queue, priority, is_blob, created_at, "
+    "reason, history, "
     "deliveries, failures, crashes, key, sender, sequence, item, body) "
-    "select tenant, id, queue, priority, is_blob, created_at, note, coalesce(history, '{}') || note, "
+    "select tenant, id, queue, priority, is_blob, created_at, note, coalesce(history, '{}') || "
+    "note, "
     "last_deliveries, last_failures, last_crashes, key, sender, sequence, item, body from buried), "
-    "rest as materialized (select lease as id, array_agg(message order by message) filter (where kind is null) "
+    "rest as materialized (select lease as id, array_agg(message order by message) filter (where "
+    "kind is null) "
     "as messages from parts group by lease having count(kind) > 0), "
     "gone as (delete from tally.lease l using rest r where l.id = r.id and r.messages is null), "
     "shrunk as (update tally.lease l set messages = r.messages from rest r "
@@ -139,8 +152,8 @@ checks_read(tally_tick_result_t *result, const PGresult *answer)
     }
 }
 
-static const char checks_sql[] =
-    "select " TALLY_LEASE_COLUMNS " from tally.lease l where l.id = any ($1::bigint[])";
+static const char checks_sql[] = "select " TALLY_LEASE_COLUMNS
+                                 " from tally.lease l where l.id = any ($1::bigint[])";
 
 //  ---- terms --------------------------------------------------------------------------------------------------
 
@@ -159,7 +172,8 @@ new_terms_write(tally_statement_params_t *params, const tally_plan_t *plan)
 
 static const char new_terms_sql[] =
     "insert into tally.term (queue, tenant, epoch, worker, worker_name) "
-    "select u.queue, u.tenant, 0, 0, '' from unnest($1::integer[], $2::integer[]) u (queue, tenant) "
+    "select u.queue, u.tenant, 0, 0, '' from unnest($1::integer[], $2::integer[]) u (queue, "
+    "tenant) "
     "on conflict do nothing";
 
 static void
@@ -216,7 +230,8 @@ results_write(tally_statement_params_t *params, const tally_plan_t *plan)
 
 static const char results_sql[] =
     "insert into tally.result (sender, sequence, item, tenant, outcome, body, until) "
-    "select unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::integer[]), unnest($4::integer[]), "
+    "select unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::integer[]), "
+    "unnest($4::integer[]), "
     "unnest($5::integer[]), unnest($6::bytea[]), "
     "clock_timestamp() + unnest($7::bigint[]) * interval '1 millisecond' on conflict do nothing";
 
@@ -243,9 +258,11 @@ leases_write(tally_statement_params_t *params, const tally_plan_t *plan)
 
 static const char leases_sql[] =
     "insert into tally.lease (id, tenant, queue, worker, deadline, messages) "
-    "select u.id, u.tenant, u.queue, u.worker, clock_timestamp() + u.visible * interval '1 millisecond', "
+    "select u.id, u.tenant, u.queue, u.worker, clock_timestamp() + u.visible * interval '1 "
+    "millisecond', "
     "($8::bigint[])[u.f:u.t] "
-    "from unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[], $5::bigint[], $6::integer[], $7::integer[]) "
+    "from unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[], $5::bigint[], "
+    "$6::integer[], $7::integer[]) "
     "u (id, tenant, queue, worker, visible, f, t)";
 
 static bool
@@ -262,7 +279,8 @@ extended_write(tally_statement_params_t *params, const tally_plan_t *plan)
 }
 
 static const char extended_sql[] =
-    "with held as materialized (select l.id, u.ms from unnest($1::bigint[], $2::bigint[]) u (id, ms) "
+    "with held as materialized (select l.id, u.ms from unnest($1::bigint[], $2::bigint[]) u (id, "
+    "ms) "
     "join tally.lease l on l.id = u.id for update of l skip locked) "
     "update tally.lease l set deadline = clock_timestamp() + h.ms * interval '1 millisecond' "
     "from held h where l.id = h.id";
@@ -309,5 +327,5 @@ const tally_statement_t tally_tick_lease_statements[] = {
     TALLY_STATEMENT(extended, NULL),
     TALLY_STATEMENT(fetches, fetches_read),
 };
-const size_t tally_tick_lease_statement_count =
-    sizeof tally_tick_lease_statements / sizeof tally_tick_lease_statements[0];
+const size_t tally_tick_lease_statement_count = sizeof tally_tick_lease_statements
+                                                / sizeof tally_tick_lease_statements[0];

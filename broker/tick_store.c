@@ -29,12 +29,13 @@ struct tally_tick_store {
     PGconn *connection;
     tally_statement_params_t params;
     bool busy;
-    bool failed;                                // a statement answered with an error; sqlstate and error say which
-    bool committed;                             // COMMIT answered with its tag
-    bool local_only;                            // a warning said that the commit may not have reached the standby
-    const tally_statement_t *sent[ANSWERS_MAX]; // whose answers are to come, in order; NULL: begin, guard, commit
+    bool failed;        // a statement answered with an error; sqlstate and error say which
+    bool committed;     // COMMIT answered with its tag
+    bool local_only;    // a warning said that the commit may not have reached the standby
+    const tally_statement_t
+        *sent[ANSWERS_MAX];    // whose answers are to come, in order; NULL: begin, guard, commit
     size_t sent_count, answered;
-    PGresult *kept[ANSWERS_MAX];                // answers that `result` points into
+    PGresult *kept[ANSWERS_MAX];    // answers that `result` points into
     size_t kept_count;
     tally_tick_result_t result;
     char sqlstate[6];
@@ -75,7 +76,8 @@ clear_result(tally_tick_store_t *self)
 tally_tick_store_t *
 tally_tick_store_new(const char *conninfo, bool allow_unsafe)
 {
-    assert(tally_tick_send_statement_count + tally_tick_lease_statement_count + tally_tick_admin_statement_count + 4
+    assert(tally_tick_send_statement_count + tally_tick_lease_statement_count
+               + tally_tick_admin_statement_count + 4
            <= ANSWERS_MAX);
     tally_tick_store_t *self = tally_alloc(sizeof *self);
     self->conninfo = tally_strdup(conninfo);
@@ -159,7 +161,8 @@ prepare_all(tally_tick_store_t *self)
     bool good = succeeds(self, PQexec(self->connection, tally_tick_session_sql))
                 && prepare(self, "begin", "begin isolation level read committed")
                 && prepare(self, "lock", tally_tick_guard_lock_sql)
-                && prepare(self, "epoch", tally_tick_guard_epoch_sql) && prepare(self, "commit", "commit");
+                && prepare(self, "epoch", tally_tick_guard_epoch_sql)
+                && prepare(self, "commit", "commit");
     return good && prepare_each(self, tally_tick_send_statements, tally_tick_send_statement_count)
            && prepare_each(self, tally_tick_lease_statements, tally_tick_lease_statement_count)
            && prepare_each(self, tally_tick_admin_statements, tally_tick_admin_statement_count);
@@ -169,12 +172,16 @@ prepare_all(tally_tick_store_t *self)
 static bool
 is_durable(tally_tick_store_t *self)
 {
-    PGresult *answer = PQexec(self->connection, "select current_setting('fsync'), current_setting('full_page_writes')");
-    bool durable = PQresultStatus(answer) == PGRES_TUPLES_OK && strcmp(PQgetvalue(answer, 0, 0), "on") == 0
+    PGresult *answer = PQexec(
+        self->connection, "select current_setting('fsync'), current_setting('full_page_writes')");
+    bool durable = PQresultStatus(answer) == PGRES_TUPLES_OK
+                   && strcmp(PQgetvalue(answer, 0, 0), "on") == 0
                    && strcmp(PQgetvalue(answer, 0, 1), "on") == 0;
     PQclear(answer);
     if (!durable && !self->allow_unsafe) {
-        set_error(self, "", "this server runs with fsync or full_page_writes off: a confirm would promise nothing");
+        set_error(
+            self, "",
+            "this server runs with fsync or full_page_writes off: a confirm would promise nothing");
         return false;
     }
     return true;
@@ -197,7 +204,8 @@ tally_tick_store_connect(tally_tick_store_t *self)
         return TALLY_DB_REJECT;
     }
     bool good = prepare_all(self);
-    if (!good || PQsetnonblocking(self->connection, 1) == -1 || PQenterPipelineMode(self->connection) == 0) {
+    if (!good || PQsetnonblocking(self->connection, 1) == -1
+        || PQenterPipelineMode(self->connection) == 0) {
         if (good) {
             set_error(self, "", PQerrorMessage(self->connection));
         }
@@ -268,7 +276,8 @@ send(tally_tick_store_t *self, const char *name, const tally_statement_t *statem
         lengths[i] = (int)self->params.values[i].size;
         formats[i] = 1;
     }
-    if (PQsendQueryPrepared(self->connection, name, self->params.count, values, lengths, formats, 1) == 0) {
+    if (PQsendQueryPrepared(self->connection, name, self->params.count, values, lengths, formats, 1)
+        == 0) {
         set_error(self, "", PQerrorMessage(self->connection));
     }
     self->sent[self->sent_count++] = statement;
@@ -276,7 +285,8 @@ send(tally_tick_store_t *self, const char *name, const tally_statement_t *statem
 }
 
 static void
-send_sections(tally_tick_store_t *self, const tally_plan_t *plan, const tally_statement_t *statements, size_t count)
+send_sections(tally_tick_store_t *self, const tally_plan_t *plan,
+              const tally_statement_t *statements, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         if (statements[i].wanted(plan)) {
@@ -338,7 +348,9 @@ take_error(tally_tick_store_t *self, const PGresult *answer)
 static void
 take_answer(tally_tick_store_t *self, PGresult *answer)
 {
-    const tally_statement_t *statement = self->answered < self->sent_count ? self->sent[self->answered] : NULL;
+    const tally_statement_t *statement = self->answered < self->sent_count
+                                             ? self->sent[self->answered]
+                                             : NULL;
     bool last = self->answered + 1 == self->sent_count;
     switch (PQresultStatus(answer)) {
     case PGRES_TUPLES_OK:
@@ -393,7 +405,7 @@ take_answers(tally_tick_store_t *self)
                 return -1;
             }
             if (self->answered++ >= self->sent_count) {
-                return -1;              // more ends than statements: libpq gave the pipeline up
+                return -1;    // more ends than statements: libpq gave the pipeline up
             }
             continue;
         }
@@ -410,12 +422,13 @@ take_answers(tally_tick_store_t *self)
 }
 
 bool
-tally_tick_store_advance(tally_tick_store_t *self, tally_db_outcome_t *outcome, const tally_tick_result_t **result)
+tally_tick_store_advance(tally_tick_store_t *self, tally_db_outcome_t *outcome,
+                         const tally_tick_result_t **result)
 {
     assert(self->busy);
     bool good = PQflush(self->connection) != -1;
     good = PQconsumeInput(self->connection) == 1 && good;
-    int rc = take_answers(self);        // also what arrived before the connection was lost
+    int rc = take_answers(self);    // also what arrived before the connection was lost
     if (rc == 0 && good) {
         return false;
     }

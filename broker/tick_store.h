@@ -24,8 +24,8 @@ tally_db_outcome_t tally_tick_store_connect(tally_tick_store_t *self) TALLY_MUST
 bool tally_tick_store_connected(const tally_tick_store_t *self);
 void tally_tick_store_disconnect(tally_tick_store_t *self);
 
-int tally_tick_store_fd(const tally_tick_store_t *self);            // -1 when not connected
-bool tally_tick_store_wants_write(const tally_tick_store_t *self);  // watch for writing, too
+int tally_tick_store_fd(const tally_tick_store_t *self);              // -1 when not connected
+bool tally_tick_store_wants_write(const tally_tick_store_t *self);    // watch for writing, too
 
 //  Starts the transaction of `plan`, which must stay as it is until the outcome.  Must be connected and idle.
 void tally_tick_store_start(tally_tick_store_t *self, uint64_t epoch, const tally_plan_t *plan);

@@ -13,7 +13,7 @@
 #define TALLY_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
 typedef struct {
-    const void *data;       // may be NULL when size is 0
+    const void *data;    // may be NULL when size is 0
     size_t size;
 } tally_bytes_t;
 

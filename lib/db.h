@@ -48,27 +48,32 @@ typedef struct {
     void *owned[16];
 } tally_params_t;
 
-void tally_params_free(tally_params_t *params);     // and ready for the next statement
+void tally_params_free(tally_params_t *params);    // and ready for the next statement
 void tally_params_int4(tally_params_t *params, int32_t value);
 void tally_params_int8(tally_params_t *params, int64_t value);
 void tally_params_bool(tally_params_t *params, bool value);
 void tally_params_text(tally_params_t *params, tally_bytes_t value);    // copied; UTF-8 without NUL
-void tally_params_bytea(tally_params_t *params, tally_bytes_t value);   // borrowed
+void tally_params_bytea(tally_params_t *params, tally_bytes_t value);    // borrowed
 void tally_params_null(tally_params_t *params, Oid type);
-void tally_params_int4s(tally_params_t *params, const int32_t *values, size_t count);     // arrays: copied
+void tally_params_int4s(tally_params_t *params, const int32_t *values,
+                        size_t count);    // arrays: copied
 void tally_params_int8s(tally_params_t *params, const int64_t *values, size_t count);
-void tally_params_texts(tally_params_t *params, const tally_bytes_t *values, size_t count);   // data NULL: null
-void tally_params_byteas(tally_params_t *params, const tally_bytes_t *values, size_t count);  // data NULL: null
+void tally_params_texts(tally_params_t *params, const tally_bytes_t *values,
+                        size_t count);    // data NULL: null
+void tally_params_byteas(tally_params_t *params, const tally_bytes_t *values,
+                         size_t count);    // data NULL: null
 
 typedef struct {
-    const PGresult *result;     // binary format
+    const PGresult *result;    // binary format
     int rows;
 } tally_rows_t;
 
-int64_t tally_rows_int8(const tally_rows_t *rows, int row, int column);     // int2, int4, int8; 0 when null
+int64_t
+tally_rows_int8(const tally_rows_t *rows, int row, int column);    // int2, int4, int8; 0 when null
 bool tally_rows_bool(const tally_rows_t *rows, int row, int column);
 double tally_rows_float8(const tally_rows_t *rows, int row, int column);
-tally_bytes_t tally_rows_bytes(const tally_rows_t *rows, int row, int column);  // text, bytea...; data NULL when null
+tally_bytes_t tally_rows_bytes(const tally_rows_t *rows, int row,
+                               int column);    // text, bytea...; data NULL when null
 bool tally_rows_null(const tally_rows_t *rows, int row, int column);
 
 //  Runs one statement with binary parameters and results.  Statements are prepared per connection the first
@@ -81,10 +86,11 @@ tally_db_outcome_t tally_db_script(tally_db_t *self, const char *sql) TALLY_MUST
 
 typedef enum { TALLY_DB_READ_COMMITTED, TALLY_DB_REPEATABLE_READ } tally_db_isolation_t;
 
-tally_db_outcome_t tally_db_begin(tally_db_t *self, tally_db_isolation_t isolation) TALLY_MUST_CHECK;
+tally_db_outcome_t
+tally_db_begin(tally_db_t *self, tally_db_isolation_t isolation) TALLY_MUST_CHECK;
 //  DONE only when PostgreSQL answered with the tag COMMIT.
 tally_db_outcome_t tally_db_commit(tally_db_t *self) TALLY_MUST_CHECK;
-void tally_db_rollback(tally_db_t *self);       // also drops the connection when it is broken
+void tally_db_rollback(tally_db_t *self);    // also drops the connection when it is broken
 
 //  Of the last outcome that was not DONE.  "" when there is none.
 const char *tally_db_sqlstate(const tally_db_t *self);

@@ -13,37 +13,39 @@
 #endif
 
 //  Names and texts
-#define TALLY_NAME_BYTES_MAX 64         // queue, tenant, worker: [a-z0-9._-], first a letter or digit
-#define TALLY_KEY_BYTES_MAX 200         // ordering key, any bytes
-#define TALLY_DEDUPE_BYTES_MAX 200      // dedupe key, any bytes
-#define TALLY_TOPIC_BYTES_MAX 200       // libzmq 4.3.4 corrupts topics of 246 to 255 bytes
-#define TALLY_TEXT_BYTES_MAX 1000       // error and reason texts; longer ones are cut, never refused
+#define TALLY_NAME_BYTES_MAX 64       // queue, tenant, worker: [a-z0-9._-], first a letter or digit
+#define TALLY_KEY_BYTES_MAX 200       // ordering key, any bytes
+#define TALLY_DEDUPE_BYTES_MAX 200    // dedupe key, any bytes
+#define TALLY_TOPIC_BYTES_MAX 200     // libzmq 4.3.4 corrupts topics of 246 to 255 bytes
+#define TALLY_TEXT_BYTES_MAX 1000     // error and reason texts; longer ones are cut, never refused
 #define TALLY_ENDPOINT_BYTES_MAX 255
 
 //  Bodies and frames
 #define TALLY_BODY_INLINE_BYTES_MAX (64 * 1024)
-#define TALLY_BLOB_BYTES_MAX (16 * 1024 * 1024 - 64 * 1024)     // a blob's frame stays below the frame limit
+#define TALLY_BLOB_BYTES_MAX                                                                       \
+    (16 * 1024 * 1024 - 64 * 1024)    // a blob's frame stays below the frame limit
 #define TALLY_FRAME_BYTES_MAX (16 * 1024 * 1024)
-#define TALLY_BATCH_MESSAGES_MAX 1000   // messages per send, records' ids, messages per delivery
-#define TALLY_RECORDS_MAX 1000          // records per sink frame
-#define TALLY_PARTS_MAX 8               // frames of one multipart; more closes nothing, it is refused
-#define TALLY_WORKER_QUEUES_MAX 16      // queues that one worker may take
+#define TALLY_BATCH_MESSAGES_MAX 1000    // messages per send, records' ids, messages per delivery
+#define TALLY_RECORDS_MAX 1000           // records per sink frame
+#define TALLY_PARTS_MAX 8             // frames of one multipart; more closes nothing, it is refused
+#define TALLY_WORKER_QUEUES_MAX 16    // queues that one worker may take
 #define TALLY_JSON_DEPTH_MAX 32
 
 //  Message options
-#define TALLY_PRIORITY_LEVELS 4         // 0 lowest .. 3 highest
+#define TALLY_PRIORITY_LEVELS 4    // 0 lowest .. 3 highest
 #define TALLY_PRIORITY_DEFAULT 1
 #define TALLY_DELAY_MS_MAX (366LL * 24 * 3600 * 1000)
 
 //  Flow
-#define TALLY_SEND_WINDOW 1024          // sends of one sender that may be unconfirmed at once
-#define TALLY_CREDIT_MAX 1000           // messages leased to one worker
-#define TALLY_DELIVERY_BYTES_MAX (1024 * 1024)  // a delivery of more than one message stays below
+#define TALLY_SEND_WINDOW 1024    // sends of one sender that may be unconfirmed at once
+#define TALLY_CREDIT_MAX 1000     // messages leased to one worker
+#define TALLY_DELIVERY_BYTES_MAX (1024 * 1024)    // a delivery of more than one message stays below
 #define TALLY_WORKERS_MAX 4096
-#define TALLY_CLIENTS_MAX 65536         // senders known to the broker's memory
+#define TALLY_CLIENTS_MAX 65536    // senders known to the broker's memory
 #define TALLY_TENANTS_MAX 100000
 #define TALLY_QUEUES_MAX 1000
-#define TALLY_PLAN_MESSAGES_MAX 1024   // messages in one tick; what comes more waits for the next, which starts sooner
+#define TALLY_PLAN_MESSAGES_MAX                                                                    \
+    1024    // messages in one tick; what comes more waits for the next, which starts sooner
 #define TALLY_PLAN_BYTES_MAX (32 * 1024 * 1024)
 
 //  Times
@@ -53,7 +55,7 @@
 #define TALLY_BEAT_MS 500
 #define TALLY_BEATS_MISSED_MAX 3
 #define TALLY_PING_MS 60000
-#define TALLY_RETRY_BASE_MS 200         // first back-off; doubles with each failure, full jitter
+#define TALLY_RETRY_BASE_MS 200    // first back-off; doubles with each failure, full jitter
 #define TALLY_RETRY_MS_MAX (5 * 60 * 1000)
 #define TALLY_RESULT_KEPT_MS (3600 * 1000)
 #define TALLY_DEDUPE_KEPT_MS (24 * 3600 * 1000)

@@ -28,10 +28,10 @@ struct tally_link {
     zsock_t *control, *lane, *sink;    // NULL when closed
     zsock_t *monitor;                  // PAIR: tells when the lane's connection ends
     uint64_t hello_request;
-    int64_t act_at_ms;                  // CLOSED: try again; GREETING: give the front up
-    unsigned fruitless;                 // hellos without a welcome
-    bool told;                          // that there is no broker; once until there is one
-    const char *gone;                   // why there is no use in listening any longer; NULL: there is
+    int64_t act_at_ms;     // CLOSED: try again; GREETING: give the front up
+    unsigned fruitless;    // hellos without a welcome
+    bool told;             // that there is no broker; once until there is one
+    const char *gone;      // why there is no use in listening any longer; NULL: there is
     int64_t silent_ms, judged_at_ms;    // only time in which we listened counts as silence
     tally_welcome_t welcome;
     char sink_endpoint[TALLY_ENDPOINT_BYTES_MAX + 1];

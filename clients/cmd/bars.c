@@ -82,8 +82,7 @@ place_of_choice(const json_t *question, const char *choice)
 {
     size_t index;
     json_t *one;
-    json_array_foreach(json_object_get(question, "choices"), index, one)
-    {
+    json_array_foreach(json_object_get(question, "choices"), index, one) {
         const char *text = json_string_value(one);
         if (text != NULL && strcmp(text, choice) == 0) {
             return (int)index;
@@ -112,8 +111,7 @@ read_entries(const json_t *statistic, const json_t *question, bool is_range, boo
     *entries = tally_alloc_array(json_object_size(histogram) + 1, sizeof **entries);
     const char *label;
     json_t *value;
-    json_object_foreach(histogram, label, value)
-    {
+    json_object_foreach(histogram, label, value) {
         struct entry *entry = &(*entries)[count++];
         entry->count = json_integer_value(value);
         entry->order = order_of(question, is_range, label, entry->count);
@@ -177,8 +175,7 @@ find_question(const json_t *definition, const char *id)
 {
     size_t index;
     json_t *question;
-    json_array_foreach(json_object_get(definition, "questions"), index, question)
-    {
+    json_array_foreach(json_object_get(definition, "questions"), index, question) {
         if (strcmp(tally_field_text(question, "id"), id) == 0) {
             return question;
         }
@@ -225,8 +222,7 @@ tally_bars_print(FILE *out, const json_t *statistics, const json_t *definition, 
     json_t *questions = json_object_get(statistics, "questions");
     const char *id;
     json_t *statistic;
-    json_object_foreach(questions, id, statistic)
-    {
+    json_object_foreach(questions, id, statistic) {
         print_question(out, &style, id, statistic, find_question(definition, id));
     }
 }

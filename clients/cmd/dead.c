@@ -37,8 +37,7 @@ print_list(const json_t *list)
     tally_grid_t *grid = tally_grid_new(headings, sizeof headings / sizeof headings[0]);
     size_t index;
     json_t *one;
-    json_array_foreach(list, index, one)
-    {
+    json_array_foreach(list, index, one) {
         tally_grid_add(grid, tally_field_text(one, "id"));
         tally_grid_add(grid, tally_field_text(one, "queue"));
         tally_grid_add(grid, tally_field_text(one, "buried_at"));
@@ -104,8 +103,7 @@ print_one(const json_t *dead)
     print_field("REASON", tally_field_text(dead, "reason"));
     size_t index;
     json_t *one;
-    json_array_foreach(json_object_get(dead, "history"), index, one)
-    {
+    json_array_foreach(json_object_get(dead, "history"), index, one) {
         const char *text = json_string_value(one);
         print_field(index == 0 ? "\nHISTORY" : "", text != NULL ? text : "?");
     }

@@ -210,8 +210,7 @@ print_exports(const json_t *exports)
     tally_grid_t *grid = tally_grid_new(headings, sizeof headings / sizeof headings[0]);
     size_t index;
     json_t *one;
-    json_array_foreach(exports, index, one)
-    {
+    json_array_foreach(exports, index, one) {
         const char *error = tally_field_text(one, "error");
         tally_grid_add(grid, tally_field_text(one, "id"));
         tally_grid_add(grid, tally_field_text(one, "survey"));

@@ -52,8 +52,7 @@ print_queues(const json_t *queues)
     tally_grid_t *grid = tally_grid_new(headings, sizeof headings / sizeof headings[0]);
     size_t index;
     json_t *one;
-    json_array_foreach(queues, index, one)
-    {
+    json_array_foreach(queues, index, one) {
         bool is_exclusive = json_is_true(json_object_get(one, "exclusive"));
         bool keeps = json_is_true(json_object_get(one, "keep_blobs"));
         int64_t oldest_ms = tally_field_number(one, "oldest_ms");

@@ -44,8 +44,7 @@ print_counts(const tally_call_t *call, const json_t *reply)
     tally_grid_t *grid = tally_grid_new(headings, 2);
     const char *name;
     json_t *count;
-    json_object_foreach(surveys, name, count)
-    {
+    json_object_foreach(surveys, name, count) {
         tally_grid_add(grid, name);
         tally_grid_add_number(grid, json_integer_value(count));
     }
@@ -67,8 +66,7 @@ print_phase(const json_t *phase)
     tally_grid_t *grid = tally_grid_new(headings, sizeof headings / sizeof headings[0]);
     size_t index;
     json_t *row;
-    json_array_foreach(json_object_get(phase, "rows"), index, row)
-    {
+    json_array_foreach(json_object_get(phase, "rows"), index, row) {
         const json_t *mean = json_object_get(row, "mean");
         char text[32] = "-";
         if (json_is_number(mean)) {
@@ -91,8 +89,7 @@ print_trace(const json_t *reply)
 {
     size_t index;
     json_t *phase;
-    json_array_foreach(json_object_get(reply, "trace"), index, phase)
-    {
+    json_array_foreach(json_object_get(reply, "trace"), index, phase) {
         print_phase(phase);
     }
 }

@@ -35,8 +35,7 @@ print_streams(const char *what, const json_t *list)
     tally_grid_t *grid = tally_grid_new(headings, columns);
     size_t index;
     json_t *one;
-    json_array_foreach(list, index, one)
-    {
+    json_array_foreach(list, index, one) {
         tally_grid_add(grid, tally_field_text(one, "name"));
         tally_grid_add_number(grid, tally_field_number(one, "ready")
                                         + tally_field_number(one, "waiting"));

@@ -59,8 +59,7 @@ print_surveys(const json_t *surveys)
     tally_grid_t *grid = tally_grid_new(headings, sizeof headings / sizeof headings[0]);
     size_t index;
     json_t *one;
-    json_array_foreach(surveys, index, one)
-    {
+    json_array_foreach(surveys, index, one) {
         tally_grid_add(grid, tally_field_text(one, "slug"));
         tally_grid_add_number(grid, tally_field_number(one, "questions"));
         tally_grid_add(grid, tally_field_text(one, "put_at"));

@@ -34,8 +34,7 @@ print_tenants(const json_t *tenants)
     tally_grid_t *grid = tally_grid_new(headings, sizeof headings / sizeof headings[0]);
     size_t index;
     json_t *one;
-    json_array_foreach(tenants, index, one)
-    {
+    json_array_foreach(tenants, index, one) {
         tally_grid_add(grid, tally_field_text(one, "name"));
         tally_grid_add_number(grid, tally_field_number(one, "weight"));
         tally_grid_add_number(grid, tally_field_number(one, "ready")

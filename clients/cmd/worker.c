@@ -21,8 +21,7 @@ add_queues(tally_grid_t *grid, const json_t *queues)
     FILE *out = open_memstream(&text, &bytes);
     size_t index;
     json_t *one;
-    json_array_foreach(queues, index, one)
-    {
+    json_array_foreach(queues, index, one) {
         const char *name = json_string_value(one);
         fprintf(out, "%s%s", index > 0 ? " " : "", name != NULL ? name : "?");
     }
@@ -39,8 +38,7 @@ add_terms(tally_grid_t *grid, const json_t *terms)
     FILE *out = open_memstream(&text, &bytes);
     size_t index;
     json_t *one;
-    json_array_foreach(terms, index, one)
-    {
+    json_array_foreach(terms, index, one) {
         fprintf(out, "%s%s/%s:%" PRId64, index > 0 ? " " : "", tally_field_text(one, "queue"),
                 tally_field_text(one, "tenant"), tally_field_number(one, "epoch"));
     }
@@ -57,8 +55,7 @@ tally_worker_print(const json_t *workers)
     tally_grid_t *grid = tally_grid_new(headings, sizeof headings / sizeof headings[0]);
     size_t index;
     json_t *one;
-    json_array_foreach(workers, index, one)
-    {
+    json_array_foreach(workers, index, one) {
         tally_grid_add(grid, tally_field_text(one, "name"));
         tally_grid_add_number(grid, tally_field_number(one, "credit"));
         tally_grid_add_number(grid, tally_field_number(one, "outstanding"));

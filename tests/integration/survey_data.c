@@ -47,11 +47,12 @@ static void
 write_definition(const survey_data_t *data)
 {
     json_t *json = json_pack(
-        "{s:s, s:s, s:[{s:s,s:s,s:s,s:o},{s:s,s:s,s:s,s:o},{s:s,s:s,s:s,s:i,s:i},{s:s,s:s,s:s}]}", "slug",
-        data->slug, "title", "generated", "questions", "id", "plan", "type", "choice", "text", "Which plan?",
-        "choices", strings(plans, PLANS), "id", "like", "type", "multi", "text", "What do you like?", "choices",
-        strings(likes, LIKES), "id", "score", "type", "range", "text", "How much?", "min", 1, "max", RANGE_MAX,
-        "id", "comment", "type", "text", "text", "Anything else?");
+        "{s:s, s:s, s:[{s:s,s:s,s:s,s:o},{s:s,s:s,s:s,s:o},{s:s,s:s,s:s,s:i,s:i},{s:s,s:s,s:s}]}",
+        "slug", data->slug, "title", "generated", "questions", "id", "plan", "type", "choice",
+        "text", "Which plan?", "choices", strings(plans, PLANS), "id", "like", "type", "multi",
+        "text", "What do you like?", "choices", strings(likes, LIKES), "id", "score", "type",
+        "range", "text", "How much?", "min", 1, "max", RANGE_MAX, "id", "comment", "type", "text",
+        "text", "Anything else?");
     assert(json != NULL);
     int rc = json_dump_file(json, data->definition, JSON_INDENT(1));
     assert(rc == 0);
@@ -90,9 +91,11 @@ make_response(const survey_data_t *data, size_t number, uint64_t *random, struct
     }
     if (roll(random, 4) == 0) {
         counts->commented++;
-        json_object_set_new(answers, "comment", json_string("line one\nline \"two\", with a comma"));
+        json_object_set_new(answers, "comment",
+                            json_string("line one\nline \"two\", with a comma"));
     }
-    return json_pack("{s:s, s:s, s:o}", "response_id", id, "survey", data->slug, "answers", answers);
+    return json_pack("{s:s, s:s, s:o}", "response_id", id, "survey", data->slug, "answers",
+                     answers);
 }
 
 static json_t *
@@ -130,25 +133,27 @@ expect_score(const struct counts *counts)
     double n = (double)counts->scored;
     double mean = sum / n;
     return json_pack("{s:s, s:I, s:I, s:i, s:i, s:o, s:f, s:f}", "type", "range", "answered",
-                     (json_int_t)counts->scored, "sum", (json_int_t)sum, "min", min, "max", max, "histogram",
-                     object, "mean", mean, "stddev", sqrt(squares / n - mean * mean));
+                     (json_int_t)counts->scored, "sum", (json_int_t)sum, "min", min, "max", max,
+                     "histogram", object, "mean", mean, "stddev", sqrt(squares / n - mean * mean));
 }
 
 static json_t *
 expect(const survey_data_t *data, const struct counts *counts)
 {
-    return json_pack("{s:s, s:I, s:{s:{s:s, s:I, s:o}, s:{s:s, s:I, s:o}, s:o, s:{s:s, s:I}}}", "survey",
-                     data->slug, "responses", (json_int_t)data->count, "questions", "plan", "type", "choice",
-                     "answered", (json_int_t)counts->planned, "histogram", histogram(plans, counts->plan, PLANS),
-                     "like", "type", "multi", "answered", (json_int_t)counts->liked, "histogram",
-                     histogram(likes, counts->like, LIKES), "score", expect_score(counts), "comment", "type",
-                     "text", "answered", (json_int_t)counts->commented);
+    return json_pack("{s:s, s:I, s:{s:{s:s, s:I, s:o}, s:{s:s, s:I, s:o}, s:o, s:{s:s, s:I}}}",
+                     "survey", data->slug, "responses", (json_int_t)data->count, "questions",
+                     "plan", "type", "choice", "answered", (json_int_t)counts->planned, "histogram",
+                     histogram(plans, counts->plan, PLANS), "like", "type", "multi", "answered",
+                     (json_int_t)counts->liked, "histogram", histogram(likes, counts->like, LIKES),
+                     "score", expect_score(counts), "comment", "type", "text", "answered",
+                     (json_int_t)counts->commented);
 }
 
 void
-survey_data_generate(survey_data_t *data, const char *dir, const char *slug, size_t count, unsigned seed)
+survey_data_generate(survey_data_t *data, const char *dir, const char *slug, size_t count,
+                     unsigned seed)
 {
-    assert(count >= 100);       // enough for every answer to occur
+    assert(count >= 100);    // enough for every answer to occur
     *data = (survey_data_t){.count = count};
     snprintf(data->slug, sizeof data->slug, "%s", slug);
     data->definition = tally_format("%s/%s.survey.json", dir, slug);
@@ -237,8 +242,8 @@ differ_objects(const char *path, const json_t *expected, const json_t *actual)
         }
     }
     if (json_object_size(actual) != json_object_size(expected)) {
-        return tally_format("%s: %zu members where %zu are expected", path, json_object_size(actual),
-                            json_object_size(expected));
+        return tally_format("%s: %zu members where %zu are expected", path,
+                            json_object_size(actual), json_object_size(expected));
     }
     return NULL;
 }
@@ -256,7 +261,8 @@ differ(const char *path, const json_t *expected, const json_t *actual)
         return NULL;
     }
     char *wanted = json_dumps(expected, JSON_ENCODE_ANY | JSON_COMPACT);
-    char *found = actual != NULL ? json_dumps(actual, JSON_ENCODE_ANY | JSON_COMPACT) : tally_strdup("nothing");
+    char *found = actual != NULL ? json_dumps(actual, JSON_ENCODE_ANY | JSON_COMPACT)
+                                 : tally_strdup("nothing");
     char *text = tally_format("%s: %s where %s is expected", path, found, wanted);
     free(wanted);
     free(found);

@@ -14,14 +14,15 @@
 
 typedef struct {
     char slug[65];
-    char *definition;           // paths of files; owned
+    char *definition;    // paths of files; owned
     char *responses;
     json_t *expected;
-    size_t count;               // of responses
+    size_t count;    // of responses
 } survey_data_t;
 
 //  Writes DIR/SLUG.survey.json and DIR/SLUG.responses.ndjson: `count` responses, the same for the same seed.
-void survey_data_generate(survey_data_t *data, const char *dir, const char *slug, size_t count, unsigned seed);
+void survey_data_generate(survey_data_t *data, const char *dir, const char *slug, size_t count,
+                          unsigned seed);
 //  False when the folder of real data is not there, or has no such survey.
 bool survey_data_read(survey_data_t *data, const char *slug);
 void survey_data_free(survey_data_t *data);

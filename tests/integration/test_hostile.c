@@ -17,16 +17,16 @@
 
 #define REQUESTS 10000
 #define ANSWER_MS 10000
-#define GOOD_EVERY 100          // hostile requests between two sends of the well-behaved client
+#define GOOD_EVERY 100    // hostile requests between two sends of the well-behaved client
 
 struct fixture {
     tally_instance_t *instance;
     tally_client_t *good;
-    zsock_t *stranger;          // DEALER at the front
-    zsock_t *sink;              // PUSH to the sink
+    zsock_t *stranger;    // DEALER at the front
+    zsock_t *sink;        // PUSH to the sink
     tally_wire_t wire;
     uint64_t random;
-    uint64_t sequence;          // of the stranger's sends
+    uint64_t sequence;    // of the stranger's sends
 };
 
 //  ---- what strangers write ---------------------------------------------------------------------------------
@@ -49,8 +49,8 @@ repeat(char byte, size_t size)
 
 //  A send of one message, written by hand so that every part of it may be wrong.
 static void
-write_send(struct fixture *f, tally_bytes_t queue, tally_bytes_t tenant, uint16_t count, uint8_t options,
-           tally_bytes_t field, tally_bytes_t body)
+write_send(struct fixture *f, tally_bytes_t queue, tally_bytes_t tenant, uint16_t count,
+           uint8_t options, tally_bytes_t field, tally_bytes_t body)
 {
     tally_wire_start(&f->wire, TALLY_SEND, ++f->sequence);
     tally_wire_put_u16(&f->wire, count);
@@ -127,7 +127,8 @@ long_name(struct fixture *f)
 {
     tally_bytes_t name = repeat('a', TALLY_NAME_BYTES_MAX + 1);
     bool queue = roll(f, 2) == 0;
-    write_send(f, queue ? name : good("hostile"), queue ? good("stranger") : name, 1, 0, good(""), good("body"));
+    write_send(f, queue ? name : good("hostile"), queue ? good("stranger") : name, 1, 0, good(""),
+               good("body"));
     f->sequence--;
     return TALLY_E_NAME;
 }
@@ -151,7 +152,8 @@ unknown_queue(struct fixture *f)
 static int
 count_too_high(struct fixture *f)
 {
-    write_send(f, good("hostile"), good("stranger"), TALLY_BATCH_MESSAGES_MAX + 1, 0, good(""), good("body"));
+    write_send(f, good("hostile"), good("stranger"), TALLY_BATCH_MESSAGES_MAX + 1, 0, good(""),
+               good("body"));
     f->sequence--;
     return TALLY_E_LIMIT;
 }
@@ -172,7 +174,8 @@ static int
 high_priority(struct fixture *f)
 {
     uint8_t level = (uint8_t)(TALLY_PRIORITY_LEVELS + roll(f, 100));
-    write_send(f, good("hostile"), good("stranger"), 1, TALLY_HAS_PRIORITY, (tally_bytes_t){&level, 1}, good("body"));
+    write_send(f, good("hostile"), good("stranger"), 1, TALLY_HAS_PRIORITY,
+               (tally_bytes_t){&level, 1}, good("body"));
     f->sequence--;
     return TALLY_E_OPTION;
 }
@@ -188,7 +191,8 @@ unknown_option(struct fixture *f)
 static int
 large_body(struct fixture *f)
 {
-    write_send(f, good("hostile"), good("stranger"), 1, 0, good(""), repeat('b', TALLY_BODY_INLINE_BYTES_MAX + 1));
+    write_send(f, good("hostile"), good("stranger"), 1, 0, good(""),
+               repeat('b', TALLY_BODY_INLINE_BYTES_MAX + 1));
     f->sequence--;
     return TALLY_E_LIMIT;
 }
@@ -245,9 +249,9 @@ typedef int hostile_fn(struct fixture *f);
 
 //  Each writes one frame and returns the code it must be refused with.
 static hostile_fn *const at_the_front[] = {
-    bad_magic,      short_frame,   unknown_verb,   far_version,    cut_send,      trailing_bytes,
-    long_name,      bad_utf8_name, unknown_queue,  count_too_high, long_key,      high_priority,
-    unknown_option, large_body,    far_sequence,   unknown_lease,  bad_json,      unknown_op,
+    bad_magic,      short_frame,   unknown_verb,  far_version,    cut_send, trailing_bytes,
+    long_name,      bad_utf8_name, unknown_queue, count_too_high, long_key, high_priority,
+    unknown_option, large_body,    far_sequence,  unknown_lease,  bad_json, unknown_op,
 };
 #define FRONT_KINDS (sizeof at_the_front / sizeof at_the_front[0])
 
@@ -280,14 +284,16 @@ code_of(zframe_t *answer)
 {
     tally_head_t head;
     tally_cursor_t cursor;
-    tally_fault_t fault = tally_head_read((tally_bytes_t){zframe_data(answer), zframe_size(answer)}, &head, &cursor);
+    tally_fault_t fault = tally_head_read((tally_bytes_t){zframe_data(answer), zframe_size(answer)},
+                                          &head, &cursor);
     assert_int_equal(fault.code, 0);
     if (head.verb == TALLY_REPLY) {
         tally_bytes_t text = tally_cursor_rest(&cursor);
         for (int code = TALLY_E_FRAME; code <= TALLY_E_INTERNAL; code++) {
             char member[40];
             int size = snprintf(member, sizeof member, "\"code\":\"%s\"", tally_code_name(code));
-            if (memmem(text.data, text.size, member, (size_t)size) != NULL && tally_code_name(code)[0] != '?') {
+            if (memmem(text.data, text.size, member, (size_t)size) != NULL
+                && tally_code_name(code)[0] != '?') {
                 return code;
             }
         }
@@ -372,8 +378,8 @@ ten_thousand_hostile_requests_are_each_refused_with_their_code(void **state)
         int code = code_of(answer);
         zframe_destroy(&answer);
         if (code != expected) {
-            fail_msg("hostile request %zu of kind %zu: refused with %s, not %s", i, kind, tally_code_name(code),
-                     tally_code_name(expected));
+            fail_msg("hostile request %zu of kind %zu: refused with %s, not %s", i, kind,
+                     tally_code_name(code), tally_code_name(expected));
         }
         if (i % GOOD_EVERY == 0) {
             good_client_is_served(f);
@@ -408,7 +414,7 @@ a_peer_that_chose_its_own_identity_is_not_served(void **state)
     zsock_set_identity(socket, "posing-as-another");
     zsock_set_rcvtimeo(socket, 300);
     zsock_set_linger(socket, 0);
-    f->stranger = socket;       // freed by the fixture whatever happens
+    f->stranger = socket;    // freed by the fixture whatever happens
     assert_int_equal(zsock_connect(socket, "%s", tally_instance_endpoint(f->instance)), 0);
     const tally_hello_t hello = {.role = TALLY_ROLE_CLIENT,
                                  .version_min = 1,
@@ -442,7 +448,8 @@ garbage_and_unknown_leases_in_the_sink_are_counted_and_harm_nobody(void **state)
     const char *reply = tally_client_admin(f->good, "{\"op\":\"status\"}", ANSWER_MS);
     assert_non_null(reply);
     json_t *status = json_loads(reply, 0, NULL);
-    json_t *sink = json_object_get(json_object_get(json_object_get(status, "broker"), "endpoints"), "sink");
+    json_t *sink = json_object_get(json_object_get(json_object_get(status, "broker"), "endpoints"),
+                                   "sink");
     char endpoint[TALLY_ENDPOINT_BYTES_MAX + 1];
     snprintf(endpoint, sizeof endpoint, "%s", json_string_value(sink));
     json_decref(status);
@@ -456,7 +463,7 @@ garbage_and_unknown_leases_in_the_sink_are_counted_and_harm_nobody(void **state)
                                        .lease = 1 + roll(f, 1u << 30)};
         tally_records_add(&f->wire, &record, NULL);
         if (i % 2 == 0) {
-            f->wire.size -= 1 + roll(f, 8);     // cut
+            f->wire.size -= 1 + roll(f, 8);    // cut
         }
         assert_int_not_equal(zmq_send(zsock_resolve(f->sink), f->wire.data, f->wire.size, 0), -1);
     }

@@ -74,13 +74,15 @@ survives_the_death_of(struct fixture *f, const char *process, int signal_number)
 {
     char *tenant = tally_format("kill-%s-%d", process, signal_number);
     tally_instance_must(f->instance, "survey", "put", f->data.definition, "-t", tenant, NULL);
-    pid_t submit = tally_instance_spawn(f->instance, "submit", "submit", f->data.responses, "-t", tenant, NULL);
+    pid_t submit = tally_instance_spawn(f->instance, "submit", "submit", f->data.responses, "-t",
+                                        tenant, NULL);
     struct progress progress = {f, tenant, RESPONSES / 20};
     assert_true(tally_wait_until(sent_enough, &progress, 60000));
     pid_t before = tally_instance_signal(f->instance, process, signal_number);
     tally_instance_await_another(f->instance, process, before, BACK_MS);
     assert_int_equal(tally_instance_join(f->instance, submit, 120000), 0);
-    tally_instance_must(f->instance, "statistics", "refresh", "-t", tenant, "--wait", "--timeout", "90s", NULL);
+    tally_instance_must(f->instance, "statistics", "refresh", "-t", tenant, "--wait", "--timeout",
+                        "90s", NULL);
     json_t *shown = tally_instance_json(f->instance, "statistics", "show", "-t", tenant, "-s",
                                         f->data.slug, "--json", NULL);
     char *difference = survey_data_difference(f->data.expected, shown);
@@ -133,7 +135,8 @@ nothing_confirmed_is_gone_after_down_and_up(void **state)
     tally_instance_must(f->instance, "submit", f->data.responses, "-t", "again", NULL);
     tally_instance_must(f->instance, "down", NULL);
     tally_instance_must(f->instance, "up", NULL);
-    tally_instance_must(f->instance, "statistics", "refresh", "-t", "again", "--wait", "--timeout", "90s", NULL);
+    tally_instance_must(f->instance, "statistics", "refresh", "-t", "again", "--wait", "--timeout",
+                        "90s", NULL);
     json_t *shown = tally_instance_json(f->instance, "statistics", "show", "-t", "again", "-s",
                                         f->data.slug, "--json", NULL);
     char *difference = survey_data_difference(f->data.expected, shown);

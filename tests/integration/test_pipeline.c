@@ -15,8 +15,8 @@
 
 #define SURVEYS_MAX 6
 
-static const char *const real_surveys[] = {"steak-risk", "comma", "flying-etiquette", "food-world-cup",
-                                           "sleeping-alone"};
+static const char *const real_surveys[] = {"steak-risk", "comma", "flying-etiquette",
+                                           "food-world-cup", "sleeping-alone"};
 
 struct fixture {
     tally_instance_t *instance;
@@ -32,7 +32,8 @@ setup(void **state)
     *state = f;
     f->instance = tally_instance_new();
     tally_instance_must(f->instance, "up", NULL);
-    survey_data_generate(&f->surveys[f->count++], tally_instance_dir(f->instance), "generated", 2000, 7);
+    survey_data_generate(&f->surveys[f->count++], tally_instance_dir(f->instance), "generated",
+                         2000, 7);
     for (size_t i = 0; i < sizeof real_surveys / sizeof real_surveys[0]; i++) {
         f->count += survey_data_read(&f->surveys[f->count], real_surveys[i]);
     }
@@ -122,7 +123,8 @@ two_tenants_at_once_do_not_mix(void **state)
     pid_t pids[2][SURVEYS_MAX];
     for (size_t t = 0; t < 2; t++) {
         for (size_t i = 0; i < f->count; i++) {
-            tally_instance_must(f->instance, "survey", "put", f->surveys[i].definition, "-t", tenants[t], NULL);
+            tally_instance_must(f->instance, "survey", "put", f->surveys[i].definition, "-t",
+                                tenants[t], NULL);
         }
     }
     for (size_t i = 0; i < f->count; i++) {
@@ -151,8 +153,9 @@ recomputing_in_blocks_gives_the_same_numbers(void **state)
     const char *const blocks[] = {"1", "3", "64"};
     for (size_t i = 0; i < f->count; i++) {
         for (size_t k = 0; k < sizeof blocks / sizeof blocks[0]; k++) {
-            tally_instance_must(f->instance, "statistics", "recompute", "-t", "acme", "-s", f->surveys[i].slug,
-                                "--block", blocks[k], "--wait", "--timeout", "120s", NULL);
+            tally_instance_must(f->instance, "statistics", "recompute", "-t", "acme", "-s",
+                                f->surveys[i].slug, "--block", blocks[k], "--wait", "--timeout",
+                                "120s", NULL);
             shows_exactly(f, &f->surveys[i], "acme");
         }
     }
@@ -165,9 +168,11 @@ recomputing_while_responses_arrive_misses_and_doubles_none(void **state)
     survey_data_t data;
     survey_data_generate(&data, tally_instance_dir(f->instance), "arriving", 3000, 11);
     tally_instance_must(f->instance, "survey", "put", data.definition, "-t", "acme", NULL);
-    pid_t submit = tally_instance_spawn(f->instance, "submit", "submit", data.responses, "-t", "acme", NULL);
+    pid_t submit = tally_instance_spawn(f->instance, "submit", "submit", data.responses, "-t",
+                                        "acme", NULL);
     for (int i = 0; i < 3; i++) {
-        tally_instance_must(f->instance, "statistics", "recompute", "-t", "acme", "--block", "64", "--wait", NULL);
+        tally_instance_must(f->instance, "statistics", "recompute", "-t", "acme", "--block", "64",
+                            "--wait", NULL);
     }
     assert_int_equal(tally_instance_join(f->instance, submit, 120000), 0);
     refresh(f, "acme");
@@ -184,12 +189,15 @@ an_export_submitted_to_another_tenant_gives_the_same_statistics(void **state)
 {
     struct fixture *f = *state;
     for (size_t i = 0; i < f->count; i++) {
-        json_t *export = tally_instance_json(f->instance, "export", f->surveys[i].slug, "-t", "acme", "--format",
-                                             "ndjson", "--wait", "--json", NULL);
+        json_t *export = tally_instance_json(f->instance, "export", f->surveys[i].slug, "-t",
+                                             "acme", "--format", "ndjson", "--wait", "--json",
+                                             NULL);
         const char *file = json_string_value(json_object_get(export, "target"));
         assert_non_null(file);
-        assert_int_equal(json_integer_value(json_object_get(export, "rows")), (json_int_t)f->surveys[i].count);
-        tally_instance_must(f->instance, "survey", "put", f->surveys[i].definition, "-t", "copied", NULL);
+        assert_int_equal(json_integer_value(json_object_get(export, "rows")),
+                         (json_int_t)f->surveys[i].count);
+        tally_instance_must(f->instance, "survey", "put", f->surveys[i].definition, "-t", "copied",
+                            NULL);
         tally_instance_must(f->instance, "submit", file, "-t", "copied", NULL);
         json_decref(export);
     }
@@ -204,12 +212,15 @@ a_response_that_does_not_fit_is_buried_and_others_are_not_disturbed(void **state
     char *path = tally_format("%s/mixed.ndjson", tally_instance_dir(f->instance));
     FILE *file = fopen(path, "w");
     assert_non_null(file);
-    fputs("{\"response_id\":\"a\",\"survey\":\"generated\",\"answers\":{\"score\":5}}\n"
-          "{\"response_id\":\"b\",\"survey\":\"generated\",\"answers\":{\"score\":9}}\n"
-          "{\"response_id\":\"c\",\"survey\":\"generated\",\"answers\":{\"plan\":\"no such plan\"}}\n"
-          "{\"response_id\":\"d\",\"survey\":\"generated\",\"answers\":{\"score\":4}}\n", file);
+    fputs(
+        "{\"response_id\":\"a\",\"survey\":\"generated\",\"answers\":{\"score\":5}}\n"
+        "{\"response_id\":\"b\",\"survey\":\"generated\",\"answers\":{\"score\":9}}\n"
+        "{\"response_id\":\"c\",\"survey\":\"generated\",\"answers\":{\"plan\":\"no such plan\"}}\n"
+        "{\"response_id\":\"d\",\"survey\":\"generated\",\"answers\":{\"score\":4}}\n",
+        file);
     assert_int_equal(fclose(file), 0);
-    tally_instance_must(f->instance, "survey", "put", f->surveys[0].definition, "-t", "mixed", NULL);
+    tally_instance_must(f->instance, "survey", "put", f->surveys[0].definition, "-t", "mixed",
+                        NULL);
     tally_instance_must(f->instance, "submit", path, "-t", "mixed", NULL);
     free(path);
     refresh(f, "mixed");
@@ -217,7 +228,8 @@ a_response_that_does_not_fit_is_buried_and_others_are_not_disturbed(void **state
                                         "generated", "--json", NULL);
     assert_int_equal(json_integer_value(json_object_get(shown, "responses")), 2);
     json_decref(shown);
-    const tally_output_t *dead = tally_instance_must(f->instance, "dead", "ls", "-t", "mixed", "--json", NULL);
+    const tally_output_t *dead = tally_instance_must(f->instance, "dead", "ls", "-t", "mixed",
+                                                     "--json", NULL);
     assert_non_null(strstr(dead->out, "score"));
     assert_non_null(strstr(dead->out, "plan"));
 }

@@ -194,8 +194,7 @@ frame_has_record(const vector_t *vector, json_int_t kind)
     size_t i;
     json_t *record;
     const json_t *fields = json_object_get(vector->json, "fields");
-    json_array_foreach(json_object_get(fields, "records"), i, record)
-    {
+    json_array_foreach(json_object_get(fields, "records"), i, record) {
         if (json_integer_value(json_object_get(record, "kind")) == kind) {
             return true;
         }

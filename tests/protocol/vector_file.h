@@ -65,8 +65,7 @@ append_bytes(tally_wire_t *to, const json_t *value)
     assert_true(json_is_array(value));
     size_t i;
     json_t *part;
-    json_array_foreach(value, i, part)
-    {
+    json_array_foreach(value, i, part) {
         if (json_is_string(part)) {
             append_hex(to, json_string_value(part));
             continue;
@@ -103,8 +102,7 @@ join_byte_fields(json_t *json)
     json_t *value;
     void *next;
     size_t i;
-    json_array_foreach(json, i, value)
-    {
+    json_array_foreach(json, i, value) {
         join_byte_fields(value);
     }
     json_object_foreach_safe(json, next, key, value)
@@ -299,8 +297,7 @@ ids_field(const json_t *json, uint64_t ids[TALLY_BATCH_MESSAGES_MAX])
 {
     size_t i;
     json_t *id;
-    json_array_foreach(json_object_get(json, "ids"), i, id)
-    {
+    json_array_foreach(json_object_get(json, "ids"), i, id) {
         assert_in_range(i, 0, TALLY_BATCH_MESSAGES_MAX - 1);
         ids[i] = strtoull(json_string_value(id), NULL, 10);
     }

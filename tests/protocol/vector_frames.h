@@ -62,8 +62,7 @@ encode_send(fixture_t *f, uint64_t request, const json_t *fields)
     size_t i;
     json_t *message;
     tally_send_start(&f->wire, request, text_field(fields, "queue"), text_field(fields, "tenant"));
-    json_array_foreach(json_object_get(fields, "messages"), i, message)
-    {
+    json_array_foreach(json_object_get(fields, "messages"), i, message) {
         f->bytes_used = 0;
         tally_item_t item = {
             .options = (uint8_t)int_field(message, "options"),
@@ -141,8 +140,7 @@ encode_delivery(fixture_t *f, uint64_t request, const json_t *fields)
     size_t i;
     json_t *message;
     tally_delivery_start(&f->wire, &delivery);
-    json_array_foreach(json_object_get(fields, "messages"), i, message)
-    {
+    json_array_foreach(json_object_get(fields, "messages"), i, message) {
         f->bytes_used = 0;
         tally_delivered_t item = {
             .id = u64_field(message, "id"),
@@ -178,8 +176,7 @@ encode_records(fixture_t *f, uint64_t request, const json_t *fields)
     size_t i;
     json_t *json;
     tally_records_start(&f->wire, u64_field(fields, "worker"));
-    json_array_foreach(json_object_get(fields, "records"), i, json)
-    {
+    json_array_foreach(json_object_get(fields, "records"), i, json) {
         f->bytes_used = 0;
         tally_record_t record = {
             .kind = (uint8_t)int_field(json, "kind"),
