@@ -18,6 +18,10 @@ const char tally_tick_guard_epoch_sql[] = "select tally.tick_begin($1, $2)";
 
 //  ---- leases that end ------------------------------------------------------------------------------------------
 
+#define MESSAGE_PLACE(tenant, id)                                                                  \
+    "left join lateral (select n.ctid as place from tally.message n where n.tenant = " tenant     \
+    " and n.id = " id " offset 0) p on true"
+
 static bool
 settled_wanted(const tally_plan_t *plan)
 {
@@ -39,12 +43,16 @@ settled_read(tally_tick_result_t *result, const PGresult *answer)
     }
 }
 
+//  Rows are found by their key in a fenced subquery (offset 0) and changed by their place (ctid), here and below: a
+//  table that was empty when it was last vacuumed passes for one of a row, and any other join with it may be planned
+//  as a scan of all that is pending.  Leases are locked before, so that places do not move.
 static const char settled_sql[] =
-    "with claimed as materialized (select l.id, l.tenant, l.messages from tally.lease l "
-    "where l.id = any ($1::bigint[]) for update skip locked), "
-    "gone as (delete from tally.lease l using claimed c where l.id = c.id), "
-    "over as (delete from tally.message m using claimed c where m.tenant = c.tenant and m.id = any "
-    "(c.messages)) "
+    "with claimed as materialized (select l.ctid as place, l.id, l.tenant, l.messages "
+    "from tally.lease l where l.id = any ($1::bigint[]) for update skip locked), "
+    "gone as (delete from tally.lease l using claimed c where l.ctid = c.place), "
+    "places as materialized (select p.place from claimed c "
+    "cross join lateral unnest(c.messages) i (id) " MESSAGE_PLACE("c.tenant", "i.id") "), "
+    "over as (delete from tally.message m using places p where m.ctid = p.place) "
     "select id from claimed";
 
 static bool
@@ -103,18 +111,17 @@ static const char ends_sql[] =
     "select c.id, unnest(c.messages), c.tenant, null, null, null, null, null, null, null, null "
     "from claimed c"
     ") x group by lease, message having count(tenant) > 0), "
-    "acts as materialized (select * from parts where kind is not null), "
-    "settled as (delete from tally.message m using acts a "
-    "where a.kind = 1 and m.tenant = a.tenant and m.id = a.message), "
+    "acts as materialized (select a.*, p.place from parts a " MESSAGE_PLACE("a.tenant", "a.message")
+    " where a.kind is not null), "
+    "settled as (delete from tally.message m using acts a where a.kind = 1 and m.ctid = a.place), "
     "blobs as (delete from tally.blob b using acts a "
     "where a.kind = 1 and not a.keep and b.tenant = a.tenant and b.id = a.message), "
     "returned as (update tally.message m set deliveries = a.deliveries, failures = a.failures, "
     "crashes = a.crashes, batch_max = a.batch_max, past_window = true, "
     "due = case when a.delay > 0 then clock_timestamp() + a.delay * interval '1 millisecond' end, "
     "history = case when a.note = '' then m.history else m.history || a.note end "
-    "from acts a where a.kind = 2 and m.tenant = a.tenant and m.id = a.message), "
-    "buried as (delete from tally.message m using acts a "
-    "where a.kind = 3 and m.tenant = a.tenant and m.id = a.message "
+    "from acts a where a.kind = 2 and m.ctid = a.place), "
+    "buried as (delete from tally.message m using acts a where a.kind = 3 and m.ctid = a.place "
     "returning m.*, a.note, a.deliveries as last_deliveries, a.failures as last_failures, "
     "a.crashes as last_crashes), "
     "letters as (insert into tally.dead_letter (tenant, id, queue, priority, is_blob, created_at, "
@@ -312,7 +319,8 @@ fetches_read(tally_tick_result_t *result, const PGresult *answer)
 
 static const char fetches_sql[] =
     "select m.id, m.body from unnest($1::integer[], $2::bigint[]) u (tenant, id) "
-    "join tally.message m on m.tenant = u.tenant and m.id = u.id";
+    "cross join lateral (select n.id, n.body from tally.message n "
+    "where n.tenant = u.tenant and n.id = u.id offset 0) m";
 
 //  ---- the table ----------------------------------------------------------------------------------------------
 
