@@ -108,6 +108,7 @@ typedef struct {
     tally_tick_counters_t counters;
     json_t *dead_counts;    // queue id -> dead letters, as last read
     bool dead_changed;
+    int64_t listened_ms;    // when the sink was last seen empty: beats may wait in it since
     int64_t snapshot_at_ms, inbox_at_ms, housekeep_at_ms, beat_at_ms;
 } tally_broker_t;
 

@@ -131,6 +131,14 @@ tally_core_worker_beat(tally_core_t *self, uint64_t number, int64_t now_ms)
 }
 
 void
+tally_core_pardon(tally_core_t *self, int64_t now_ms)
+{
+    for (size_t i = 0; i < self->crew.joined.count; i++) {
+        tally_crew_beat(&self->crew, self->crew.joined.items[i], now_ms);
+    }
+}
+
+void
 tally_core_worker_drain(tally_core_t *self, uint64_t number, int64_t now_ms)
 {
     tally_crew_worker_t *worker = tally_crew_find(&self->crew, number);

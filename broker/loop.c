@@ -128,6 +128,9 @@ turn_tick(tally_broker_t *self)
         moved = true;
     }
     if (self->plan == NULL && tally_core_next_ms(self->core, self->now_ms) <= self->now_ms) {
+        if (self->now_ms - self->listened_ms > TALLY_BEAT_MS) {
+            tally_core_pardon(self->core, self->now_ms);
+        }
         start_tick(self);
         moved = true;
     }

@@ -316,6 +316,7 @@ tally_sink_turn(tally_broker_t *self, size_t frames_max)
         zmq_msg_init(&message);
         if (zmq_msg_recv(&message, sink, ZMQ_DONTWAIT) == -1) {
             zmq_msg_close(&message);
+            self->listened_ms = self->now_ms;
             return false;
         }
         bool first = !self->sink_inside;
