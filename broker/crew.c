@@ -273,6 +273,16 @@ tally_crew_member(tally_crew_worker_t *worker, const tally_queue_t *queue)
     return NULL;
 }
 
+//  Suspects were promised to somebody who is still busy, and here is one that holds nothing.
+static void
+take_promised(tally_member_t *member)
+{
+    tally_link_t *link = tally_list_first(&member->queue->promised);
+    if (link != NULL && member->worker->leases.count == 0 && !member->queue->row.exclusive) {
+        tally_crew_unreserve(TALLY_OF(link, tally_stream_t, at_home)->reserved->worker);
+    }
+}
+
 bool
 tally_member_hungry(const tally_member_t *member)
 {
@@ -289,13 +299,11 @@ tally_member_place(tally_member_t *member)
     bool hungry = tally_member_hungry(member);
     if (hungry && !tally_link_in(&member->hungry)) {
         tally_list_append(&queue->hungry, &member->hungry);
-        //  One that holds nothing need not be waited for.
-        tally_link_t *link = tally_list_first(&queue->promised);
-        if (link != NULL && member->worker->leases.count == 0 && !queue->row.exclusive) {
-            tally_crew_unreserve(TALLY_OF(link, tally_stream_t, at_home)->reserved->worker);
-        }
     } else if (!hungry && tally_link_in(&member->hungry)) {
         tally_list_remove(&queue->hungry, &member->hungry);
     }
     tally_queue_wake(queue);
+    if (hungry) {
+        take_promised(member);
+    }
 }

@@ -79,7 +79,6 @@ write_result(tally_plan_t *plan, const tally_lease_t *lease, const tally_cold_t 
     result->outcome = leased->end == TALLY_END_BURY ? TALLY_RESULT_BURIED : TALLY_RESULT_DONE;
     if (leased->want != NULL) {
         result->body = leased->end == TALLY_END_BURY ? leased->want->text : leased->want->body;
-        plan->body_bytes += result->body.size;
     }
 }
 

@@ -99,7 +99,7 @@ tally_queue_home(tally_stream_t *stream)
     if (queue->row.exclusive && tally_term_vacant(stream)) {
         return &queue->unelected;
     }
-    tally_member_t *holder = queue->row.exclusive ? tally_term_usable(stream) : NULL;
+    tally_member_t *holder = queue->row.exclusive ? stream->term.holder : NULL;
     if (stream->stats.ready == 0 || (queue->row.exclusive && holder == NULL)) {
         return NULL;
     }
@@ -121,9 +121,6 @@ tally_queue_place(tally_stream_t *stream)
     }
     stream->home = home;
     if (home != NULL) {
-        if (stream->deficit > 0) {
-            stream->deficit = 0;
-        }
         tally_list_append(home, &stream->at_home);
     }
     if (stream->term.holder != NULL) {

@@ -110,6 +110,7 @@ end_by_record(tally_core_t *self, tally_lease_t *lease, tally_leased_t *leased,
     case TALLY_RECORD_RESULT:
         leased->want = new_want(lease->stream, leased);
         leased->want->body = record->body;
+        tally_core_plan(self)->body_bytes += record->body.size;    // that plan will carry it
         return TALLY_END_SETTLE;
     case TALLY_RECORD_RETURN:
         return end_by_return(self, lease, leased, record);

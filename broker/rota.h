@@ -5,7 +5,7 @@
 //  up, it gets weight * TALLY_QUANTUM more and goes to the end.  A lease may take more than is
 //  left: that debt is paid with the turns that follow, so shares are exact in the long run whatever
 //  the size of leases, and a tenant that floods delays another one by at most a lease and a
-//  quantum.  Debt outlives an empty stream; credit does not.
+//  quantum.  What is left of either outlives an empty stream: nobody gains by being empty.
 
 #ifndef TALLY_ROTA_H
 #define TALLY_ROTA_H

@@ -135,7 +135,6 @@ tally_sender_accept(tally_sender_t *self, uint64_t sequence)
     int64_t number = (int64_t)sequence;
     //  The ring moves on: what stood there is more than a window behind.
     for (int64_t at = self->last + 1; at <= number; at++) {
-        set_pending(self, at, false);
         set_missing(self, at, true);
         int64_t behind = at - TALLY_SEND_WINDOW - 1;
         if (behind > 0) {

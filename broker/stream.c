@@ -216,7 +216,7 @@ watch_window(tally_stream_t *self)
     bool full = policy->window_count > 0 && self->held.count >= (size_t)policy->window_count;
     if (self->held.count == 0) {
         tally_heap_remove(self->windows, &self->window);
-    } else if (policy->window_ms == 0 || self->open > 0 || full) {
+    } else if (policy->window_ms == 0 || full) {
         tally_stream_release(self);
     } else {
         tally_heap_put(self->windows, &self->window, self->held_since_ms + policy->window_ms,
@@ -232,7 +232,6 @@ tally_stream_release(tally_stream_t *self)
         tally_entry_t entry;
         tally_deque_pop(&self->held, &entry);
         self->stats.held--;
-        entry.past_window = true;
         enter(self, &entry, AT_END);
     }
 }
@@ -334,11 +333,7 @@ tally_stream_wake(tally_stream_t *self, tally_cold_t *cold, int64_t now_ms)
     assert(cold->place == TALLY_COLD_DELAYED);
     cold->place = TALLY_COLD_ELSEWHERE;
     self->stats.delayed--;
-    if (cold->heads) {
-        make_ready(self, &cold->entry, AT_END);
-    } else {
-        tally_stream_admit(self, &cold->entry, now_ms);
-    }
+    tally_stream_admit(self, &cold->entry, now_ms);
 }
 
 //  ---- leased ------------------------------------------------------------------------------------

@@ -24,16 +24,6 @@ tally_term_vacant(const tally_stream_t *stream)
     return term->holder->worker->draining && stream->leases == 0;
 }
 
-tally_member_t *
-tally_term_usable(const tally_stream_t *stream)
-{
-    const tally_term_t *term = &stream->term;
-    if (term->electing || term->holder == NULL || term->holder->worker->draining) {
-        return NULL;
-    }
-    return term->holder;
-}
-
 void
 tally_term_hold(tally_stream_t *stream, tally_member_t *member)
 {

@@ -34,8 +34,6 @@ typedef struct {
 void tally_term_free(tally_term_t *self);
 //  True when the stream should get a (new) holder.
 bool tally_term_vacant(const tally_stream_t *stream);
-//  The member that may be leased messages under this term now, or NULL.
-tally_member_t *tally_term_usable(const tally_stream_t *stream);
 //  Puts the election of `member` into the plan.
 void tally_term_elect(tally_stream_t *stream, tally_member_t *member, tally_plan_t *plan);
 //  The plan of that election is committed.  Notices and events go into the plan.  When not granted,

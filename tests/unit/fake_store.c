@@ -248,17 +248,26 @@ fake_store_load(const fake_store_t *self, tally_core_t *core, int64_t now_ms)
     load_messages(self, core, now_ms);
 }
 
+const tally_sender_row_t *
+fake_store_sender(const fake_store_t *self, const uint8_t sender[TALLY_SENDER_BYTES])
+{
+    for (size_t i = 0; i < self->senders.count; i++) {
+        if (memcmp(self->senders.items[i].row.id, sender, TALLY_SENDER_BYTES) == 0) {
+            return &self->senders.items[i].row;
+        }
+    }
+    return NULL;
+}
+
 bool
 fake_store_load_sender(const fake_store_t *self, tally_core_t *core,
                        const uint8_t sender[TALLY_SENDER_BYTES])
 {
-    for (size_t i = 0; i < self->senders.count; i++) {
-        if (memcmp(self->senders.items[i].row.id, sender, TALLY_SENDER_BYTES) == 0) {
-            tally_core_load_sender(core, &self->senders.items[i].row);
-            return true;
-        }
+    const tally_sender_row_t *row = fake_store_sender(self, sender);
+    if (row != NULL) {
+        tally_core_load_sender(core, row);
     }
-    return false;
+    return row != NULL;
 }
 
 uint64_t

@@ -56,6 +56,8 @@ void fake_store_load(const fake_store_t *self, tally_core_t *core, int64_t now_m
 //  A sender's row; false when there is none.
 bool fake_store_load_sender(const fake_store_t *self, tally_core_t *core,
                             const uint8_t sender[TALLY_SENDER_BYTES]);
+const tally_sender_row_t *
+fake_store_sender(const fake_store_t *self, const uint8_t sender[TALLY_SENDER_BYTES]);
 uint64_t fake_store_last_tick(const fake_store_t *self);
 
 //  ---- other sessions ----------------------------------------------------------------------------

@@ -70,6 +70,29 @@ a_result_is_stored_and_handed_to_who_asked(void **state)
 }
 
 static void
+results_fill_a_plan_like_bodies(void **state)
+{
+    scene_t *scene = *state;
+    uint64_t lease = lease_asks(scene, 3);
+    char *body = calloc(1, TALLY_BLOB_BYTES_MAX);
+    for (size_t i = 0; i < 3; i++) {
+        assert_false(tally_core_full(scene->core));
+        tally_record_t record = {
+            .kind = TALLY_RECORD_RESULT,
+            .lease = lease,
+            .count = 1,
+            .body = {body, TALLY_BLOB_BYTES_MAX},
+        };
+        uint64_t message = scene_message(scene, 0, i);
+        assert_true(scene_record(scene, &record, &message));
+    }
+    assert_true(tally_core_full(scene->core));
+    scene_tick(scene);
+    assert_false(tally_core_full(scene->core));
+    free(body);
+}
+
+static void
 an_asked_message_that_is_settled_plainly_has_an_empty_result(void **state)
 {
     scene_t *scene = *state;
@@ -144,6 +167,7 @@ main(int argc, char **argv)
         TEST(who_asked_hears_why_a_message_was_buried),
         TEST(a_message_that_only_comes_back_answers_nobody),
         TEST(an_ask_survives_a_restart_and_is_answered_to_its_asker),
+        TEST(results_fill_a_plan_like_bodies),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);

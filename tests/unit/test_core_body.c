@@ -157,6 +157,28 @@ a_lease_of_nothing_but_deleted_messages_takes_its_row_away(void **state)
     assert_int_equal(scene_stats(scene, "work").bytes, 0);
 }
 
+static void
+a_body_larger_than_a_plan_may_fetch_is_fetched_alone(void **state)
+{
+    scene_t *scene = *state;
+    scene->cache_bytes_max = 0;
+    scene_reload(scene, true);
+    scene_loaded(scene);
+    scene_send(scene, "work", "acme", 2);
+    scene_tick(scene);
+    uint64_t id = scene_sent(scene, 1);
+    scene_reload(scene, true);
+    //  Somebody put it there by hand.
+    const tally_message_row_t row = {.id = id + 1, .tenant = 1, .queue = 1, .body_bytes = 1u << 30};
+    tally_core_load_message(scene->core, &row, scene->now_ms);
+    scene_loaded(scene);
+    scene_join(scene, 10, "work");
+    scene_tick(scene);
+    assert_int_equal(scene->told->fetches.count, 2);
+    scene_tick(scene);
+    assert_int_equal(scene->told->fetches.count, 1);
+}
+
 //  ---- blobs -------------------------------------------------------------------------------------
 
 static tally_item_t
@@ -193,6 +215,16 @@ a_blob_is_delivered_as_a_reference(void **state)
 }
 
 static void
+a_waiting_blob_takes_no_memory(void **state)
+{
+    scene_t *scene = *state;
+    scene_send_item(scene, "work", "acme", as_blob("large"));
+    assert_int_equal(tally_core_memory_bytes(scene->core), 0);
+    scene_tick(scene);
+    assert_int_equal(scene_stats(scene, "work").bytes, 5);
+}
+
+static void
 blobs_are_kept_when_the_queue_says_so(void **state)
 {
     scene_t *scene = *state;
@@ -226,6 +258,8 @@ main(int argc, char **argv)
         TEST(a_lease_of_nothing_but_deleted_messages_takes_its_row_away),
         TEST(a_blob_is_delivered_as_a_reference),
         TEST(blobs_are_kept_when_the_queue_says_so),
+        TEST(a_body_larger_than_a_plan_may_fetch_is_fetched_alone),
+        TEST(a_waiting_blob_takes_no_memory),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);

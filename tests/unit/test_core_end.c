@@ -100,6 +100,22 @@ a_settle_counts_once_however_often_it_is_said(void **state)
 }
 
 static void
+what_is_settled_while_a_part_is_out_is_not_taken_for_skipped(void **state)
+{
+    scene_t *scene = *state;
+    uint64_t lease = lease_some(scene, 2);
+    uint64_t ids[2] = {scene_message(scene, 0, 0), scene_message(scene, 0, 1)};
+    scene_settle_one(scene, lease, ids[0]);
+    scene_seal(scene);
+    scene_settle_one(scene, lease, ids[1]);
+    scene_commit(scene);
+    scene_tick(scene);
+    assert_int_equal(scene->told->settled.count, 1);
+    assert_int_equal(scene->told->checks.count, 0);
+    assert_int_equal(fake_store_lease_count(scene->store), 0);
+}
+
+static void
 ids_that_a_lease_does_not_hold_are_stale_and_harm_nothing(void **state)
 {
     scene_t *scene = *state;
@@ -193,6 +209,29 @@ back_off_is_spread_over_its_whole_range(void **state)
     }
     assert_in_range(least, 1, 20);
     assert_in_range(most, 180, TALLY_RETRY_BASE_MS);
+}
+
+static void
+back_off_grows_with_the_failures(void **state)
+{
+    scene_t *scene = *state;
+    uint64_t lease = lease_some(scene, 100);
+    int64_t most[3] = {0};
+    for (int round = 0; round < 3; round++) {
+        scene_fail(scene, lease, 0, "all of them");
+        scene_tick(scene);
+        for (size_t i = 0; i < 100; i++) {
+            int64_t delay_ms = scene->told->ends.items[i].delay_ms;
+            most[round] = delay_ms > most[round] ? delay_ms : most[round];
+        }
+        forget_workers(scene);
+        scene_pass(scene, 2000);
+        scene_join(scene, 100, "work");
+        scene_tick(scene);
+        lease = scene_lease_id(scene, 0);
+    }
+    assert_in_range(most[1], TALLY_RETRY_BASE_MS + 1, 2 * TALLY_RETRY_BASE_MS);
+    assert_in_range(most[2], 2 * TALLY_RETRY_BASE_MS + 1, 4 * TALLY_RETRY_BASE_MS);
 }
 
 static void
@@ -494,6 +533,8 @@ main(int argc, char **argv)
         TEST(extensions_of_one_lease_are_one_row_of_a_plan_and_the_last_counts),
         TEST(an_extension_has_bounds),
         TEST(what_is_already_ending_is_not_extended),
+        TEST(back_off_grows_with_the_failures),
+        TEST(what_is_settled_while_a_part_is_out_is_not_taken_for_skipped),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);

@@ -277,6 +277,36 @@ a_restart_finds_the_one_that_is_worked_even_when_an_older_one_waits(void **state
     assert_int_equal(next_leased(scene, 10), older);
 }
 
+//  The same, with others behind: the one that thought to be first goes before them.
+static void
+the_older_one_is_next_when_a_restart_put_it_back(void **state)
+{
+    scene_t *scene = *state;
+    tally_item_t late = scene_keyed("late", "k");
+    late.options |= TALLY_HAS_DELAY;
+    late.delay_ms = 100;
+    scene_send_item(scene, "work", "acme", late);
+    scene_tick(scene);
+    uint64_t older = scene_sent(scene, 0);
+    uint64_t worker = scene_join(scene, 10, "work");
+    scene_send_item(scene, "work", "acme", scene_keyed("first", "k"));
+    scene_tick(scene);
+    uint64_t lease = scene_lease_id(scene, 0);
+    scene_pass(scene, 100);
+    scene_send_item(scene, "work", "acme", scene_keyed("last", "k"));
+    scene_tick(scene);
+    uint64_t last = scene_sent(scene, 0);
+    scene_reload(scene, true);
+    scene_join_as(scene, worker, 10, "work");
+    scene_loaded(scene);
+    scene_settle_down(scene);
+    assert_int_equal(scene_stats(scene, "work").waiting, 2);
+    scene_settle(scene, lease);
+    assert_int_equal(next_leased(scene, 10), older);
+    scene_settle(scene, scene_lease_id(scene, 0));
+    assert_int_equal(next_leased(scene, 10), last);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -296,6 +326,7 @@ main(int argc, char **argv)
         TEST(priority_does_not_break_the_order_of_a_key),
         TEST(a_restart_keeps_the_first_of_a_key_first_wherever_it_is),
         TEST(a_restart_finds_the_one_that_is_worked_even_when_an_older_one_waits),
+        TEST(the_older_one_is_next_when_a_restart_put_it_back),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);

@@ -125,6 +125,17 @@ a_changed_policy_is_used_from_its_commit_on(void **state)
 }
 
 static void
+a_new_tenant_gets_an_id_above_all_others(void **state)
+{
+    scene_t *scene = *state;
+    const tally_tenant_row_t row = scene_tenant_policy(7, "seventh");
+    scene_put_tenant(scene, &row);
+    scene_send(scene, "work", "acme", 1);
+    assert_int_equal(scene_tenant_id(scene, "acme"), 8);
+    scene_tick(scene);
+}
+
+static void
 a_tenant_can_be_made_with_its_limits_and_changed(void **state)
 {
     scene_t *scene = *state;
@@ -165,6 +176,7 @@ main(int argc, char **argv)
         TEST(a_new_queue_is_there_when_its_plan_is_committed),
         TEST(a_changed_policy_is_used_from_its_commit_on),
         TEST(a_tenant_can_be_made_with_its_limits_and_changed),
+        TEST(a_new_tenant_gets_an_id_above_all_others),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);

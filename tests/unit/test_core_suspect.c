@@ -213,6 +213,79 @@ a_worker_that_holds_nothing_does_not_wait_for_the_reserved_one(void **state)
     assert_int_equal(scene_stats(scene, "other").ready, 1);
 }
 
+//  Two workers, the busy one first in line; then a batch of a third one crashes.
+static void
+suspects_go_to_the_idle_one_of_two_at_once(void **state)
+{
+    scene_t *scene = *state;
+    uint64_t busy = scene_join(scene, 10, "work");
+    scene_send(scene, "work", "globex", 1);
+    scene_tick(scene);
+    uint64_t third = scene_join(scene, 4, "work");
+    scene_send(scene, "work", "acme", 5);
+    scene_tick(scene);
+    for (size_t i = 0; i < scene_lease_count(scene); i++) {
+        if (scene_lease(scene, i)->worker == busy) {
+            scene_settle(scene, scene_lease_id(scene, i));
+        }
+    }
+    scene_pass(scene, 2);
+    uint64_t idle = scene_join(scene, 10, "work");
+    assert_true(scene_worker(scene, third).outstanding > 1);
+    tally_core_worker_gone(scene->core, third, TALLY_GONE_DEAD, scene->now_ms);
+    scene_settle_down(scene);
+    assert_true(scene_worker(scene, idle).outstanding > 0);
+    assert_int_equal(scene_worker(scene, busy).outstanding, 1);
+}
+
+//  A second worker is busy with something else while the first is reserved; whoever rests first
+//  gets them.
+static void
+the_first_of_the_busy_ones_to_rest_takes_what_was_promised_to_another(void **state)
+{
+    scene_t *scene = *state;
+    uint64_t reserved;
+    reserve(scene, &reserved);
+    const tally_queue_row_t third = scene_policy("third");
+    scene_put_queue(scene, &third);
+    uint64_t busy = scene_join(scene, 10, "third");
+    scene_send(scene, "third", "acme", 1);
+    scene_settle_down(scene);
+    uint64_t lease = scene_lease_id(scene, 0);
+    scene_reload(scene, true);
+    scene_join_as(scene, reserved, 100, "other,work");
+    scene_join_as(scene, busy, 10, "third,work");
+    scene_loaded(scene);
+    scene_settle_down(scene);
+    assert_int_equal(scene_stats(scene, "work").leased, 0);
+    scene_settle(scene, lease);
+    scene_pass(scene, 2);
+    assert_int_equal(scene_worker(scene, busy).outstanding, 2);
+    assert_int_equal(scene_worker(scene, reserved).outstanding, 1);
+}
+
+static void
+a_promise_is_not_kept_beyond_the_tenants_quota(void **state)
+{
+    scene_t *scene = *state;
+    uint64_t worker;
+    uint64_t lease = reserve(scene, &worker);
+    scene_join(scene, 1, "other");
+    scene_send(scene, "other", "acme", 1);
+    scene_settle_down(scene);
+    assert_int_equal(scene_stats(scene, "other").leased, 2);
+    tally_tenant_row_t row = scene_tenant_policy(scene_tenant_id(scene, "acme"), "acme");
+    row.leased_max = 1;
+    scene_put_tenant(scene, &row);
+    scene_settle(scene, lease);
+    scene_pass(scene, 2);
+    assert_int_equal(scene_stats(scene, "work").leased, 0);
+    row.leased_max = 2;
+    scene_put_tenant(scene, &row);
+    scene_settle_down(scene);
+    assert_int_equal(scene_stats(scene, "work").leased, 1);
+}
+
 static void
 suspects_that_are_done_are_suspects_no_more_and_nobody_was_buried(void **state)
 {
@@ -290,6 +363,9 @@ main(int argc, char **argv)
         TEST(suspects_that_are_done_are_suspects_no_more_and_nobody_was_buried),
         TEST(a_suspect_is_a_suspect_after_a_restart),
         TEST(the_holder_of_a_term_rests_before_it_takes_suspects),
+        TEST(suspects_go_to_the_idle_one_of_two_at_once),
+        TEST(the_first_of_the_busy_ones_to_rest_takes_what_was_promised_to_another),
+        TEST(a_promise_is_not_kept_beyond_the_tenants_quota),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);

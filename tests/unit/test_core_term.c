@@ -244,6 +244,47 @@ an_election_whose_winner_goes_before_the_commit_is_held_again(void **state)
     assert_int_equal(scene_stats(scene, "alone").leased, 1);
 }
 
+static void
+pauses_begin_anew_after_a_term_was_granted(void **state)
+{
+    scene_t *scene = *state;
+    uint64_t worker = scene_join(scene, 10, "alone");
+    scene_send(scene, "alone", "acme", 1);
+    scene_settle_down(scene);
+    for (int i = 0; i < 2; i++) {
+        lock(scene, "acme", true);
+        tally_core_worker_gone(scene->core, worker, TALLY_GONE_GOODBYE, scene->now_ms);
+        worker = scene_join(scene, 10, "alone");
+        scene_settle_down(scene);
+        assert_int_equal(tally_core_next_ms(scene->core, scene->now_ms), scene->now_ms + 20);
+        scene_pass(scene, 100);
+        lock(scene, "acme", false);
+        scene_pass(scene, 250);
+        assert_int_equal(stored(scene, "acme")->worker, worker);
+    }
+}
+
+static void
+a_term_without_work_is_elected_again_when_its_winner_went_before_the_commit(void **state)
+{
+    scene_t *scene = *state;
+    uint64_t first = scene_join(scene, 10, "alone");
+    scene_send(scene, "alone", "acme", 1);
+    scene_settle_down(scene);
+    scene_settle(scene, scene_lease_id(scene, 0));
+    scene_pass(scene, 2);
+    uint64_t winner = scene_join(scene, 10, "alone");
+    tally_core_worker_gone(scene->core, first, TALLY_GONE_GOODBYE, scene->now_ms);
+    scene_seal(scene);
+    tally_core_worker_gone(scene->core, winner, TALLY_GONE_GOODBYE, scene->now_ms);
+    scene_commit(scene);
+    assert_int_equal(stored(scene, "acme")->worker, winner);
+    uint64_t last = scene_join(scene, 10, "alone");
+    scene_settle_down(scene);
+    assert_int_equal(stored(scene, "acme")->worker, last);
+    assert_int_equal(stored(scene, "acme")->epoch, 3);
+}
+
 //  ---- drain -------------------------------------------------------------------------------------
 
 static void
@@ -391,6 +432,8 @@ main(int argc, char **argv)
         TEST(a_holder_that_is_still_there_after_a_reload_goes_on_under_its_epoch),
         TEST(a_new_broker_elects_anew_and_the_epoch_goes_on),
         TEST(a_queue_can_become_exclusive_and_ordinary_again),
+        TEST(pauses_begin_anew_after_a_term_was_granted),
+        TEST(a_term_without_work_is_elected_again_when_its_winner_went_before_the_commit),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);

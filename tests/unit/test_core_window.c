@@ -227,6 +227,24 @@ a_restart_goes_on_waiting_where_it_was(void **state)
 }
 
 static void
+a_restart_knows_since_when_a_delayed_message_waits(void **state)
+{
+    scene_t *scene = *state;
+    tally_item_t item = scene_item("later");
+    item.options = TALLY_HAS_DELAY;
+    item.delay_ms = 8000;
+    scene_send_item(scene, "batch", "acme", item);
+    scene_tick(scene);
+    scene_pass(scene, 9000);
+    scene_reload(scene, false);
+    scene_loaded(scene);
+    scene_pass(scene, WINDOW_MS - 1001);
+    assert_int_equal(scene_stats(scene, "batch").held, 1);
+    scene_pass(scene, 1);
+    assert_int_equal(scene_stats(scene, "batch").held, 0);
+}
+
+static void
 a_window_that_passed_while_the_broker_was_away_is_over(void **state)
 {
     scene_t *scene = *state;
@@ -302,6 +320,7 @@ main(int argc, char **argv)
         TEST(a_window_that_passed_while_the_broker_was_away_is_over),
         TEST(a_changed_policy_applies_to_what_is_held),
         TEST(keys_are_ordered_behind_the_window),
+        TEST(a_restart_knows_since_when_a_delayed_message_waits),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
