@@ -41,7 +41,7 @@ tally_plan_new(void)
 
 #define FREE(array) free((array).items);
 #define CLEAR(array) (array).count = 0;
-#define COUNT(array) +(array).count
+#define COUNT(array) count += (array).count;
 
 void
 tally_plan_destroy(tally_plan_t **self_p)
@@ -79,13 +79,15 @@ tally_plan_clear(tally_plan_t *self)
 bool
 tally_plan_silent(const tally_plan_t *self)
 {
-    size_t stored = 0 FOR_EACH_STORED(COUNT, self);
-    return stored == 0 && self->inbox_max == 0 && !self->housekeep;
+    size_t count = 0;
+    FOR_EACH_STORED(COUNT, self)
+    return count == 0 && self->inbox_max == 0 && !self->housekeep;
 }
 
 bool
 tally_plan_empty(const tally_plan_t *self)
 {
-    size_t told = 0 FOR_EACH_TOLD(COUNT, self);
-    return told == 0 && tally_plan_silent(self);
+    size_t count = 0;
+    FOR_EACH_TOLD(COUNT, self)
+    return count == 0 && tally_plan_silent(self);
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //  plan - what one tick will make true, and what is to be told once it is.
 //
-//  The core fills a plan, the store writes it as one transaction, the shell publishes it after COMMIT is known
-//  good.  A plan is data: no behaviour, no connection, no socket.  All pointers into bodies and texts stay valid
-//  until the plan is cleared, since the plan holds references to the chunks they live in.
+//  The core fills a plan, the store writes it as one transaction, the shell publishes it after
+//  COMMIT is known good.  A plan is data: no behaviour, no connection, no socket.  All pointers
+//  into bodies and texts stay valid until the plan is cleared, since the plan holds references to
+//  the chunks they live in.
 //
 //  In the transaction the sections are written in the order in which they stand in tally_plan_t.
 
@@ -22,9 +23,10 @@
         size_t room;                                                                               \
     }
 
-//  A message to insert.  Without dedupe key: in one set-based insert.  With one (dedupe.size > 0), in a second
-//  statement that inserts only where the key is new or its time is over, and returns the ids it inserted.
-//  is_blob: the row's body is empty, the bytes go to tally.blob under the same id.
+//  A message to insert.  Without dedupe key: in one set-based insert.  With one (dedupe.size > 0),
+//  in a second statement that inserts only where the key is new or its time is over, and returns
+//  the ids it inserted. is_blob: the row's body is empty, the bytes go to tally.blob under the same
+//  id.
 typedef struct {
     uint64_t id;
     uint32_t tenant, queue;
@@ -73,8 +75,9 @@ typedef struct {
         text;    // return, bury: appended to history ("" when nothing); bury: also the reason
 } tally_plan_end_t;
 
-//  A term to grant: epoch must be the stored one plus one (0 when there is no row).  The row may be locked by a
-//  worker that stopped inside its transaction: then it is skipped, not granted, and the core tries again later.
+//  A term to grant: epoch must be the stored one plus one (0 when there is no row).  The row may be
+//  locked by a worker that stopped inside its transaction: then it is skipped, not granted, and the
+//  core tries again later.
 typedef struct {
     uint32_t queue, tenant;
     uint64_t epoch;
@@ -97,7 +100,7 @@ typedef struct {
     uint64_t message;
 } tally_plan_fetch_t;
 
-//  ---- for the shell, after COMMIT -----------------------------------------------------------------
+//  ---- for the shell, after COMMIT ---------------------------------------------------------------
 
 typedef struct {
     uint8_t sender[TALLY_SENDER_BYTES];
@@ -106,9 +109,10 @@ typedef struct {
     uint16_t duplicates;    // filled in at commit
 } tally_plan_confirm_t;
 
-//  One message of a delivery; body.data NULL with fetched set: its bytes come with the tick's results.
+//  One message of a delivery.  Of those in `fetches` the body is filled in at commit, out of the
+//  tick's results.
 typedef struct {
-    uint64_t id;
+    uint64_t id;    // 0 after commit: its row is gone, leave it out
     uint8_t options;
     uint16_t deliveries, failures, crashes;
     tally_bytes_t key, body;
@@ -148,7 +152,7 @@ typedef struct {
     //  of the tick, with the broker's epoch; written first as the tick's own record
     uint64_t number;
 
-    //  ---- written by the store, in this order ----
+    //  ---- written by the store, in this order ---------------------------------------------------
     TALLY_ARRAY(tally_tenant_row_t) tenants;    // new: insert (id, name) on conflict do nothing
     TALLY_ARRAY(tally_plan_message_t) messages;
     TALLY_ARRAY(tally_plan_sender_t) senders;    // upsert
@@ -183,7 +187,7 @@ typedef struct {
     //  than 10 000 ticks of this epoch and of older epochs; a few thousand of each at most
     bool housekeep;
 
-    //  ---- for the shell ----
+    //  ---- for the shell -------------------------------------------------------------------------
     TALLY_ARRAY(uint64_t) sent_ids;
     TALLY_ARRAY(tally_plan_confirm_t) confirms;
     TALLY_ARRAY(tally_plan_item_t) items;    // of the leases, same positions as ids
@@ -191,14 +195,14 @@ typedef struct {
     TALLY_ARRAY(tally_plan_answer_t) answers;
     TALLY_ARRAY(tally_plan_event_t) events;
 
-    //  ---- keeps bodies and texts alive ----
+    //  ---- keeps bodies and texts alive ----------------------------------------------------------
     TALLY_ARRAY(tally_chunk_t *) chunks;    // one reference each
     TALLY_ARRAY(int64_t) missing;           // what senders[].missing points into
     size_t body_bytes;                      // to bound a tick
 } tally_plan_t;
 
-//  What PostgreSQL answered; owned by the store, valid until its next tick starts.  The arrays are in no
-//  particular order.
+//  What PostgreSQL answered; owned by the store, valid until its next tick starts.  The arrays are
+//  in no particular order.
 typedef struct {
     TALLY_ARRAY(uint64_t) deduped;    // ids of messages with a dedupe key that were inserted
     TALLY_ARRAY(tally_message_row_t) arrived;    // moved from the inbox, ascending ids

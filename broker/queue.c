@@ -93,6 +93,7 @@ tally_list_t *
 tally_queue_home(tally_stream_t *stream)
 {
     tally_queue_t *queue = stream->queue;
+    assert(queue != NULL);
     if (stream->reserved != NULL) {
         return &queue->promised;
     }
