@@ -9,6 +9,7 @@
 #define SEQUENCE_BITS 40
 #define INBOX_MAX_FIRST 64    // a look takes ids for so many rows; it grows while they come
 #define INBOX_MAX 4096
+#define WOKEN_MAX 65536    // delayed messages that one tick makes ready
 
 static void
 init_tick(tally_tick_t *tick)
@@ -167,7 +168,12 @@ let_time_pass(tally_core_t *self, int64_t now_ms)
     tally_core_bury_silent(self, now_ms);
     tally_core_expire_leases(self, now_ms);
     tally_heap_node_t *node;
-    while ((node = tally_heap_take_due(&self->shelf.due, now_ms)) != NULL) {
+    //  What is more stays due: the next tick is due at once.
+    for (int woken = 0; woken < WOKEN_MAX; woken++) {
+        node = tally_heap_take_due(&self->shelf.due, now_ms);
+        if (node == NULL) {
+            break;
+        }
         tally_cold_t *cold = TALLY_OF(node, tally_cold_t, due);
         tally_stream_wake(cold->stream, cold, now_ms);
     }

@@ -400,6 +400,28 @@ messages_due_at_one_time_go_in_the_order_in_which_they_were_sent(void **state)
     }
 }
 
+static void
+more_messages_than_a_tick_wakes_go_on_in_the_next(void **state)
+{
+    scene_t *scene = *state;
+    tally_item_t items[1000];
+    for (int i = 0; i < 1000; i++) {
+        items[i] = scene_item("x");
+        items[i].options = TALLY_HAS_DELAY;
+        items[i].delay_ms = 60000;
+    }
+    for (uint64_t i = 1; i <= 70; i++) {
+        scene_try(scene, i, "work", "acme", items, 1000);
+        scene_settle_down(scene);
+    }
+    scene->now_ms += 60000;
+    assert_false(scene_tick(scene));
+    assert_in_range(scene_stats(scene, "work").delayed, 1, 69999);
+    assert_true(tally_core_next_ms(scene->core, scene->now_ms) <= scene->now_ms);
+    scene_settle_down(scene);
+    assert_int_equal(scene_stats(scene, "work").ready, 70000);
+}
+
 //  ---- bury, and what operators do ---------------------------------------------------------------
 
 static void
@@ -535,6 +557,7 @@ main(int argc, char **argv)
         TEST(what_is_already_ending_is_not_extended),
         TEST(back_off_grows_with_the_failures),
         TEST(what_is_settled_while_a_part_is_out_is_not_taken_for_skipped),
+        TEST(more_messages_than_a_tick_wakes_go_on_in_the_next),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
