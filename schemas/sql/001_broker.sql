@@ -88,10 +88,9 @@ create table tally.message (
     batch_max  integer not null default 0,          -- redeliver with at most so many; 0: no limit
     history    text[],
     primary key (tenant, id)
-) with (vacuum_truncate = false, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 100000,
+) with (vacuum_truncate = false, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000000,
         autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 1000000,
-        autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 1000000,
-        autovacuum_vacuum_cost_delay = 0);
+        autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 1000000);
 alter table tally.message alter column body set storage external;
 
 create table tally.blob (
