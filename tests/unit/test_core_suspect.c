@@ -346,6 +346,29 @@ the_holder_of_a_term_rests_before_it_takes_suspects(void **state)
     assert_int_equal(scene_lease(scene, 0)->count, 2);
 }
 
+static void
+a_drained_holder_does_not_keep_a_term_for_the_suspects_it_was_promised(void **state)
+{
+    scene_t *scene = *state;
+    tally_queue_row_t row = scene_policy("alone");
+    row.exclusive = true;
+    scene_put_queue(scene, &row);
+    uint64_t worker = scene_join(scene, 100, "alone");
+    scene_send(scene, "alone", "acme", 4);
+    scene_settle_down(scene);
+    scene_send(scene, "alone", "globex", 1);
+    scene_settle_down(scene);
+    assert_true(scene_extend(scene, scene_lease_id(scene, 0), 600000));
+    scene_pass(scene, TALLY_VISIBILITY_MS_DEFAULT);
+    assert_int_equal(scene_stats(scene, "alone").ready, 4);
+    uint64_t heir = scene_join(scene, 100, "alone");
+    tally_core_worker_drain(scene->core, worker, scene->now_ms);
+    scene_settle_down(scene);
+    assert_int_equal(scene_worker(scene, heir).terms, 1);
+    assert_int_equal(scene_worker(scene, heir).outstanding, 2);
+    assert_int_equal(scene_worker(scene, worker).terms, 1);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -366,6 +389,7 @@ main(int argc, char **argv)
         TEST(suspects_go_to_the_idle_one_of_two_at_once),
         TEST(the_first_of_the_busy_ones_to_rest_takes_what_was_promised_to_another),
         TEST(a_promise_is_not_kept_beyond_the_tenants_quota),
+        TEST(a_drained_holder_does_not_keep_a_term_for_the_suspects_it_was_promised),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
