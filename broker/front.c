@@ -255,9 +255,10 @@ give_send(tally_broker_t *self, tally_caller_t *caller, uint64_t sequence, const
     case TALLY_SEND_PENDING:
         break;
     case TALLY_SEND_REPEATED:
+        //  The caller may be gone for good once it is found that nobody is reached.
+        expect_results(self, caller, sequence, send, true);
         tally_confirm_write(&self->wire, sequence, NULL, send->count, 0, true);
         tally_front_answer(self, caller->route);
-        expect_results(self, caller, sequence, send, true);
         break;
     case TALLY_SEND_REFUSED:
         tally_front_refuse(self, caller->route, sequence, answer.fault, answer.retry_after_ms);
