@@ -12,10 +12,12 @@
 #include "broker/queue.h"
 #include "broker/sender.h"
 
-//  A message whose dedupe key the database has to judge first.
+//  A message that enters its stream once the database has judged: its own dedupe key, or that of an
+//  earlier one of its key.
 typedef struct {
     tally_stream_t *stream;
     tally_entry_t entry;
+    bool deduped;         // has a dedupe key of its own
     size_t sent_at;       // in plan->sent_ids
     size_t confirm_at;    // in plan->confirms
     int64_t due_ms;       // 0: at once

@@ -3,7 +3,8 @@
 //  dead letters retried).
 //
 //  A message sent without dedupe key enters its stream at once, so the plan that inserts it can
-//  lease it too; one with a dedupe key enters when the database has said that it is new.
+//  lease it too; one with a dedupe key enters when the database has said that it is new, and so
+//  does what comes behind it under the same ordering key.
 
 #include <stdlib.h>
 
@@ -105,6 +106,24 @@ plan_message(const intake_t *intake, const tally_entry_t *entry, const tally_ite
     intake->plan->body_bytes += item->body.size;
 }
 
+//  It enters when the plan is committed.
+static void
+leave_undecided(const intake_t *intake, const tally_entry_t *entry, bool deduped, int64_t due_ms)
+{
+    const tally_cold_t *cold = tally_stream_cold(intake->stream, entry);
+    if (cold != NULL && cold->key != NULL) {
+        cold->key->undecided++;
+    }
+    *TALLY_PUSH(&intake->core->collecting->undecided) = (tally_undecided_t){
+        .stream = intake->stream,
+        .entry = *entry,
+        .deduped = deduped,
+        .sent_at = intake->plan->sent_ids.count - 1,
+        .confirm_at = intake->plan->confirms.count - 1,
+        .due_ms = due_ms,
+    };
+}
+
 static void
 take_item(const intake_t *intake, const tally_item_t *item)
 {
@@ -123,14 +142,10 @@ take_item(const intake_t *intake, const tally_item_t *item)
     plan_message(intake, &entry, item);
     tally_stream_begin(stream, &entry);
     int64_t due_ms = item->delay_ms > 0 ? intake->now_ms + (int64_t)item->delay_ms : 0;
-    if (item->dedupe.size > 0) {
-        *TALLY_PUSH(&core->collecting->undecided) = (tally_undecided_t){
-            .stream = stream,
-            .entry = entry,
-            .sent_at = intake->plan->sent_ids.count - 1,
-            .confirm_at = intake->plan->confirms.count - 1,
-            .due_ms = due_ms,
-        };
+    const tally_cold_t *cold = tally_stream_cold(stream, &entry);
+    bool behind = cold != NULL && cold->key != NULL && cold->key->undecided > 0;
+    if (item->dedupe.size > 0 || behind) {
+        leave_undecided(intake, &entry, item->dedupe.size > 0, due_ms);
     } else if (due_ms > 0) {
         tally_stream_delay(stream, &entry, due_ms);
     } else {
@@ -245,6 +260,41 @@ compare_numbers(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
+//  Whether the database let it in.
+static bool
+is_new(const tally_undecided_t *undecided, const tally_tick_result_t *result)
+{
+    if (!undecided->deduped) {
+        return true;
+    }
+    return result->deduped.count > 0
+           && bsearch(&undecided->entry.id, result->deduped.items, result->deduped.count,
+                      sizeof(uint64_t), compare_numbers)
+                  != NULL;
+}
+
+static void
+decide(tally_tick_t *tick, tally_undecided_t *undecided, const tally_tick_result_t *result,
+       int64_t now_ms)
+{
+    tally_stream_t *stream = undecided->stream;
+    const tally_cold_t *cold = tally_stream_cold(stream, &undecided->entry);
+    if (cold != NULL && cold->key != NULL) {
+        assert(cold->key->undecided > 0);
+        cold->key->undecided--;
+    }
+    if (!is_new(undecided, result)) {
+        tick->plan->sent_ids.items[undecided->sent_at] = 0;
+        tick->plan->confirms.items[undecided->confirm_at].duplicates++;
+        stream->stats.duplicates++;
+        tally_stream_end(stream, &undecided->entry);
+    } else if (undecided->due_ms > 0) {
+        tally_stream_delay(stream, &undecided->entry, undecided->due_ms);
+    } else {
+        tally_stream_admit(stream, &undecided->entry, now_ms);
+    }
+}
+
 void
 tally_core_take_deduped(tally_tick_t *tick, const tally_tick_result_t *result, int64_t now_ms)
 {
@@ -254,23 +304,9 @@ tally_core_take_deduped(tally_tick_t *tick, const tally_tick_result_t *result, i
     //  In no particular order so far, and ours to use.
     qsort(result->deduped.items, result->deduped.count, sizeof(uint64_t), compare_numbers);
     for (size_t i = 0; i < tick->undecided.count; i++) {
-        tally_undecided_t *undecided = &tick->undecided.items[i];
-        tally_stream_t *stream = undecided->stream;
-        bool is_new = result->deduped.count > 0
-                      && bsearch(&undecided->entry.id, result->deduped.items, result->deduped.count,
-                                 sizeof(uint64_t), compare_numbers)
-                             != NULL;
-        if (!is_new) {
-            tick->plan->sent_ids.items[undecided->sent_at] = 0;
-            tick->plan->confirms.items[undecided->confirm_at].duplicates++;
-            stream->stats.duplicates++;
-            tally_stream_end(stream, &undecided->entry);
-        } else if (undecided->due_ms > 0) {
-            tally_stream_delay(stream, &undecided->entry, undecided->due_ms);
-        } else {
-            tally_stream_admit(stream, &undecided->entry, now_ms);
-        }
+        decide(tick, &tick->undecided.items[i], result, now_ms);
     }
+    tick->undecided.count = 0;    // their bodies belong to the streams now
 }
 
 //  ---- rows --------------------------------------------------------------------------------------

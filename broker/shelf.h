@@ -84,6 +84,7 @@ struct tally_key {
     uint32_t waiting;        // how many
     uint32_t references;     // cold records that name it
     uint32_t heads;          // messages being worked or about to be: 1, or 0
+    uint32_t undecided;      // messages that the database has to judge before they enter
     uint8_t size;
     uint8_t bytes[];
 };
