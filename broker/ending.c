@@ -75,6 +75,7 @@ write_result(tally_plan_t *plan, const tally_lease_t *lease, const tally_cold_t 
     tally_plan_result_t *result = TALLY_PUSH(&plan->results);
     result->asker = cold->asker;
     result->tenant = lease->stream->tenant->row.id;
+    result->message = leased->entry.id;
     result->kept_ms = lease->stream->queue->row.result_kept_ms;
     result->outcome = leased->end == TALLY_END_BURY ? TALLY_RESULT_BURIED : TALLY_RESULT_DONE;
     if (leased->want != NULL) {

@@ -85,10 +85,12 @@ typedef struct {
     const char *worker_name;
 } tally_plan_term_t;
 
-//  A result to keep for who asked.
+//  A result to keep for who asked, if the message is over by then: somebody may hold its lease, and
+//  settle it.
 typedef struct {
     tally_asker_t asker;
     uint32_t tenant;
+    uint64_t message;
     uint8_t outcome;    // tally_outcome_t
     int64_t kept_ms;
     tally_bytes_t body;
@@ -170,7 +172,7 @@ typedef struct {
     //  lists those of `ends` here as well
     TALLY_ARRAY(uint64_t) checks;
     TALLY_ARRAY(tally_plan_term_t) terms;        // return (queue, tenant) granted
-    TALLY_ARRAY(tally_plan_result_t) results;    // insert on conflict do nothing
+    TALLY_ARRAY(tally_plan_result_t) results;    // where the message is over, on conflict do nothing
     TALLY_ARRAY(tally_plan_lease_t) leases;
     TALLY_ARRAY(uint64_t) ids;                  // of the leases
     TALLY_ARRAY(uint64_t) extended;             // leases whose deadline moves (skip locked) ...

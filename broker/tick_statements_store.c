@@ -19,7 +19,7 @@ const char tally_tick_guard_epoch_sql[] = "select tally.tick_begin($1, $2)";
 //  ---- leases that end ------------------------------------------------------------------------------------------
 
 #define MESSAGE_PLACE(tenant, id)                                                                  \
-    "left join lateral (select n.ctid as place from tally.message n where n.tenant = " tenant     \
+    "left join lateral (select n.ctid as place from tally.message n where n.tenant = " tenant      \
     " and n.id = " id " offset 0) p on true"
 
 static bool
@@ -51,9 +51,11 @@ static const char settled_sql[] =
     "from tally.lease l where l.id = any ($1::bigint[]) for update skip locked), "
     "gone as (delete from tally.lease l using claimed c where l.ctid = c.place), "
     "places as materialized (select p.place from claimed c "
-    "cross join lateral unnest(c.messages) i (id) " MESSAGE_PLACE("c.tenant", "i.id") "), "
-    "over as (delete from tally.message m using places p where m.ctid = p.place) "
-    "select id from claimed";
+    "cross join lateral unnest(c.messages) i (id) " MESSAGE_PLACE(
+        "c.tenant",
+        "i.id") "), "
+                "over as (delete from tally.message m using places p where m.ctid = p.place) "
+                "select id from claimed";
 
 static bool
 ends_wanted(const tally_plan_t *plan)
@@ -111,32 +113,44 @@ static const char ends_sql[] =
     "select c.id, unnest(c.messages), c.tenant, null, null, null, null, null, null, null, null "
     "from claimed c"
     ") x group by lease, message having count(tenant) > 0), "
-    "acts as materialized (select a.*, p.place from parts a " MESSAGE_PLACE("a.tenant", "a.message")
-    " where a.kind is not null), "
-    "settled as (delete from tally.message m using acts a where a.kind = 1 and m.ctid = a.place), "
-    "blobs as (delete from tally.blob b using acts a "
-    "where a.kind = 1 and not a.keep and b.tenant = a.tenant and b.id = a.message), "
-    "returned as (update tally.message m set deliveries = a.deliveries, failures = a.failures, "
-    "crashes = a.crashes, batch_max = a.batch_max, past_window = true, "
-    "due = case when a.delay > 0 then clock_timestamp() + a.delay * interval '1 millisecond' end, "
-    "history = case when a.note = '' then m.history else m.history || a.note end "
-    "from acts a where a.kind = 2 and m.ctid = a.place), "
-    "buried as (delete from tally.message m using acts a where a.kind = 3 and m.ctid = a.place "
-    "returning m.*, a.note, a.deliveries as last_deliveries, a.failures as last_failures, "
-    "a.crashes as last_crashes), "
-    "letters as (insert into tally.dead_letter (tenant, id, queue, priority, is_blob, created_at, "
-    "reason, history, "
-    "deliveries, failures, crashes, key, sender, sequence, item, body) "
-    "select tenant, id, queue, priority, is_blob, created_at, note, coalesce(history, '{}') || "
-    "note, "
-    "last_deliveries, last_failures, last_crashes, key, sender, sequence, item, body from buried), "
-    "rest as materialized (select lease as id, array_agg(message order by message) filter (where "
-    "kind is null) "
-    "as messages from parts group by lease having count(kind) > 0), "
-    "gone as (delete from tally.lease l using rest r where l.id = r.id and r.messages is null), "
-    "shrunk as (update tally.lease l set messages = r.messages from rest r "
-    "where l.id = r.id and r.messages is not null) "
-    "select lease, message from acts";
+    "acts as materialized (select a.*, p.place from parts a " MESSAGE_PLACE(
+        "a.tenant",
+        "a.message") " where a.kind is not null), "
+                     "settled as (delete from tally.message m using acts a where a.kind = 1 and "
+                     "m.ctid = a.place), "
+                     "blobs as (delete from tally.blob b using acts a "
+                     "where a.kind = 1 and not a.keep and b.tenant = a.tenant and b.id = "
+                     "a.message), "
+                     "returned as (update tally.message m set deliveries = a.deliveries, failures "
+                     "= a.failures, "
+                     "crashes = a.crashes, batch_max = a.batch_max, past_window = true, "
+                     "due = case when a.delay > 0 then clock_timestamp() + a.delay * interval '1 "
+                     "millisecond' end, "
+                     "history = case when a.note = '' then m.history else m.history || a.note end "
+                     "from acts a where a.kind = 2 and m.ctid = a.place), "
+                     "buried as (delete from tally.message m using acts a where a.kind = 3 and "
+                     "m.ctid = a.place "
+                     "returning m.*, a.note, a.deliveries as last_deliveries, a.failures as "
+                     "last_failures, "
+                     "a.crashes as last_crashes), "
+                     "letters as (insert into tally.dead_letter (tenant, id, queue, priority, "
+                     "is_blob, created_at, "
+                     "reason, history, "
+                     "deliveries, failures, crashes, key, sender, sequence, item, body) "
+                     "select tenant, id, queue, priority, is_blob, created_at, note, "
+                     "coalesce(history, '{}') || "
+                     "note, "
+                     "last_deliveries, last_failures, last_crashes, key, sender, sequence, item, "
+                     "body from buried), "
+                     "rest as materialized (select lease as id, array_agg(message order by "
+                     "message) filter (where "
+                     "kind is null) "
+                     "as messages from parts group by lease having count(kind) > 0), "
+                     "gone as (delete from tally.lease l using rest r where l.id = r.id and "
+                     "r.messages is null), "
+                     "shrunk as (update tally.lease l set messages = r.messages from rest r "
+                     "where l.id = r.id and r.messages is not null) "
+                     "select lease, message from acts";
 
 static bool
 checks_wanted(const tally_plan_t *plan)
@@ -233,14 +247,20 @@ results_write(tally_statement_params_t *params, const tally_plan_t *plan)
     INT4(&plan->results, e->outcome);
     BYTEA(&plan->results, e->body);
     INT8(&plan->results, e->kept_ms);
+    INT8(&plan->results, e->message);
 }
 
+//  A message that is still there was not ended: somebody held its lease, and its result may be another.
 static const char results_sql[] =
     "insert into tally.result (sender, sequence, item, tenant, outcome, body, until) "
-    "select unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::integer[]), "
-    "unnest($4::integer[]), "
-    "unnest($5::integer[]), unnest($6::bytea[]), "
-    "clock_timestamp() + unnest($7::bigint[]) * interval '1 millisecond' on conflict do nothing";
+    "select u.sender, u.sequence, u.item, u.tenant, u.outcome, u.body, "
+    "clock_timestamp() + u.kept * interval '1 millisecond' "
+    "from unnest($1::uuid[], $2::bigint[], $3::integer[], $4::integer[], $5::integer[], "
+    "$6::bytea[], $7::bigint[], $8::bigint[]) "
+    "u (sender, sequence, item, tenant, outcome, body, kept, message) "
+    "where not exists (select from tally.message m where m.tenant = u.tenant and m.id = u.message "
+    "offset 0) "
+    "on conflict do nothing";
 
 //  ---- leases -----------------------------------------------------------------------------------------------------
 

@@ -217,13 +217,13 @@ load_messages(const fake_store_t *self, tally_core_t *core, int64_t now_ms)
     qsort(ids, count, sizeof *ids, compare_numbers);
     for (size_t i = 0; i < count; i++) {
         tally_message_row_t row = fake_store_row(tally_table_find(&self->messages, ids[i]), now_ms);
-        tally_core_load_message(core, &row, now_ms);
+        tally_core_load_message(core, &row, now_ms - self->ahead_ms);
     }
     free(ids);
 }
 
 void
-fake_store_load(const fake_store_t *self, tally_core_t *core, int64_t now_ms)
+fake_store_load(fake_store_t *self, tally_core_t *core, int64_t now_ms)
 {
     for (size_t i = 0; i < self->queues.count; i++) {
         tally_core_load_queue(core, &self->queues.items[i]);
@@ -243,8 +243,9 @@ fake_store_load(const fake_store_t *self, tally_core_t *core, int64_t now_ms)
                                  lease->deadline_ms - now_ms,
                                  lease->messages,
                                  lease->count};
-        tally_core_load_lease(core, &row, now_ms);
+        tally_core_load_lease(core, &row, now_ms - self->ahead_ms);
     }
+    fake_store_let_others_work(self);
     load_messages(self, core, now_ms);
 }
 

@@ -52,13 +52,16 @@ void fake_store_put_tenant(fake_store_t *self, const tally_tenant_row_t *row);
 const tally_tick_result_t *
 fake_store_apply(fake_store_t *self, const tally_plan_t *plan, int64_t now_ms);
 //  Everything into a new core; the caller joins workers and ends the loading.
-void fake_store_load(const fake_store_t *self, tally_core_t *core, int64_t now_ms);
+void fake_store_load(fake_store_t *self, tally_core_t *core, int64_t now_ms);
 //  A sender's row; false when there is none.
 bool fake_store_load_sender(const fake_store_t *self, tally_core_t *core,
                             const uint8_t sender[TALLY_SENDER_BYTES]);
 const tally_sender_row_t *
 fake_store_sender(const fake_store_t *self, const uint8_t sender[TALLY_SENDER_BYTES]);
 uint64_t fake_store_last_tick(const fake_store_t *self);
+
+//  Its clock is so much ahead of the core's (only loading sees both).
+void fake_store_set_ahead(fake_store_t *self, int64_t ms);
 
 //  ---- other sessions ----------------------------------------------------------------------------
 
@@ -76,7 +79,8 @@ void fake_store_send(fake_store_t *self, uint32_t queue, uint32_t tenant, const 
                      const char *key);
 //  Somebody deletes a message by hand.
 void fake_store_delete_message(fake_store_t *self, uint64_t message);
-//  Called once inside the next transaction, after its endings and before its checks.
+//  Called once inside the next transaction, after its endings and before its checks, or the next
+//  load, after the leases and before the messages.  NULL: not any more.
 void fake_store_meanwhile(fake_store_t *self, void (*meanwhile)(void *context), void *context);
 
 //  ---- looking -----------------------------------------------------------------------------------

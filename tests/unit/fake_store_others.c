@@ -161,3 +161,19 @@ fake_store_meanwhile(fake_store_t *self, void (*meanwhile)(void *context), void 
     self->meanwhile = meanwhile;
     self->context = context;
 }
+
+void
+fake_store_let_others_work(fake_store_t *self)
+{
+    void (*meanwhile)(void *context) = self->meanwhile;
+    self->meanwhile = NULL;
+    if (meanwhile != NULL) {
+        meanwhile(self->context);
+    }
+}
+
+void
+fake_store_set_ahead(fake_store_t *self, int64_t ms)
+{
+    self->ahead_ms = ms;
+}

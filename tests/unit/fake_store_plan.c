@@ -388,16 +388,6 @@ do_policies(fake_store_t *self, const tally_plan_t *plan)
     }
 }
 
-static void
-let_others_work(fake_store_t *self)
-{
-    void (*meanwhile)(void *context) = self->meanwhile;
-    self->meanwhile = NULL;
-    if (meanwhile != NULL) {
-        meanwhile(self->context);
-    }
-}
-
 const tally_tick_result_t *
 fake_store_apply(fake_store_t *self, const tally_plan_t *plan, int64_t now_ms)
 {
@@ -416,12 +406,14 @@ fake_store_apply(fake_store_t *self, const tally_plan_t *plan, int64_t now_ms)
     do_inbox(self, plan);
     do_settled(self, plan);
     do_ends(self, plan);
-    let_others_work(self);
+    fake_store_let_others_work(self);
     do_checks(self, plan);
     do_terms(self, plan);
     for (size_t i = 0; i < plan->results.count; i++) {
         const tally_plan_result_t *planned = &plan->results.items[i];
-        fake_store_add_result(self, &planned->asker, planned->outcome, planned->body);
+        if (fake_store_message(self, planned->message) == NULL) {
+            fake_store_add_result(self, &planned->asker, planned->outcome, planned->body);
+        }
     }
     do_leases(self, plan);
     do_fetches(self, plan);

@@ -43,7 +43,7 @@ struct fake_store {
     size_t settled_total;
     uint64_t tick;
     size_t ticks;
-    int64_t now_ms;
+    int64_t now_ms, ahead_ms;
     tally_tick_result_t result;
     TALLY_ARRAY(void *) lent;    // memory that the result points into
     void (*meanwhile)(void *context);
@@ -60,6 +60,7 @@ const tally_queue_row_t *fake_store_queue(const fake_store_t *self, uint32_t id)
 fake_term_t *fake_store_find_term(const fake_store_t *self, uint32_t queue, uint32_t tenant);
 //  The row as it would be selected now.
 tally_message_row_t fake_store_row(const fake_message_t *message, int64_t now_ms);
+void fake_store_let_others_work(fake_store_t *self);
 //  What a transaction does to a message.
 void fake_store_settle_message(fake_store_t *self, uint64_t id, bool keep_blob);
 bool fake_store_shrink(fake_store_t *self, fake_lease_t *lease, uint64_t message);
