@@ -156,6 +156,9 @@ bool tally_sink_turn(tally_broker_t *self, size_t frames_max);
 //  The records of one frame; again: fed a second time, what was published stays published.
 void tally_sink_take(tally_broker_t *self, tally_bytes_t frame, const tally_records_t *records,
                      bool again);
+//  Leases that reached nobody go back as if they had never been given.  An input like any other: fed
+//  again when the tick that returns them is lost.
+void tally_sink_give_back(tally_broker_t *self, const tally_plan_lease_t *leases, size_t count);
 
 //  ---- publish.c: what a committed plan says ----
 void tally_publish(tally_broker_t *self, tally_plan_t *plan);

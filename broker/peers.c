@@ -307,6 +307,34 @@ tally_sink_take(tally_broker_t *self, tally_bytes_t frame, const tally_records_t
     tally_chunk_drop(&chunk);
 }
 
+//  What was written into self->wire.
+static void
+take_own_records(tally_broker_t *self)
+{
+    tally_bytes_t frame = {self->wire.data, self->wire.size};
+    tally_head_t head;
+    tally_cursor_t cursor;
+    tally_records_t records;
+    tally_fault_t fault = tally_head_read(frame, &head, &cursor);
+    assert(fault.code == 0);
+    fault = tally_records_read(cursor, &records);
+    assert(fault.code == 0);
+    tally_sink_take(self, frame, &records, false);
+}
+
+void
+tally_sink_give_back(tally_broker_t *self, const tally_plan_lease_t *leases, size_t count)
+{
+    for (size_t at = 0; at < count;) {
+        tally_records_start(&self->wire, 0);
+        for (size_t i = 0; i < TALLY_RECORDS_MAX && at < count; i++) {
+            const tally_record_t record = {.kind = TALLY_RECORD_RETURN, .lease = leases[at++].id};
+            tally_records_add(&self->wire, &record, NULL);
+        }
+        take_own_records(self);
+    }
+}
+
 bool
 tally_sink_turn(tally_broker_t *self, size_t frames_max)
 {

@@ -40,16 +40,6 @@ publish_confirms(tally_broker_t *self, const tally_plan_t *plan)
     }
 }
 
-//  The lease goes back as if it had never been given: its worker has not heard of it.
-static void
-take_back(tally_broker_t *self, uint64_t lease)
-{
-    const tally_record_t record = {.kind = TALLY_RECORD_RETURN, .lease = lease};
-    (void)tally_core_record(self->core, &record, NULL,
-                            self->now_ms);    // stale: it ended meanwhile
-    self->counters.replies_lost++;
-}
-
 static void
 publish_lease(tally_broker_t *self, const tally_plan_t *plan, const tally_plan_lease_t *lease)
 {
@@ -81,7 +71,8 @@ publish_lease(tally_broker_t *self, const tally_plan_t *plan, const tally_plan_l
     }
     if (count > 0
         && tally_lane_send(peer->lane, (tally_bytes_t){self->wire.data, self->wire.size}) == -1) {
-        take_back(self, lease->id);
+        tally_sink_give_back(self, lease, 1);
+        self->counters.replies_lost++;
     }
 }
 

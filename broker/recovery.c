@@ -270,18 +270,6 @@ resolve(tally_broker_t *self, bool *found)
     return outcome;
 }
 
-//  The lost tick's leases, if it committed, reached nobody.
-static void
-return_undelivered(tally_broker_t *self, const tally_plan_t *plan)
-{
-    for (size_t i = 0; i < plan->leases.count; i++) {
-        const tally_record_t record = {.kind = TALLY_RECORD_RETURN,
-                                       .lease = plan->leases.items[i].id};
-        (void)tally_core_record(self->core, &record, NULL,
-                                self->now_ms);    // unknown: it did not commit
-    }
-}
-
 //  Results that were stored while nobody could be told.
 static void
 look_for_results(tally_broker_t *self)
@@ -317,10 +305,11 @@ tally_recovery_try(tally_broker_t *self)
     self->now_ms = tally_clock_now_ms();
     tally_peers_rejoin(self);
     tally_core_loaded(self->core, ORPHANS_MS, self->now_ms);
-    return_undelivered(self, self->plan);
+    append_inputs(&self->again, &self->collecting, 0);    // came while we were away
+    //  The lost tick's leases, if it committed, reached nobody.
+    tally_sink_give_back(self, self->plan->leases.items, self->plan->leases.count);
     self->plan = NULL;    // it was the old core's
     tally_core_destroy(&old);
-    append_inputs(&self->again, &self->collecting, 0);    // came while we were away
     self->state = TALLY_SERVING;
     look_for_results(self);
     tally_log_info("recovered  epoch=%" PRIu64 " lost_tick=%s inputs=%zu away_ms=%" PRId64,
