@@ -523,6 +523,24 @@ results_are_kept_once(void **state)
         "77/3/7/2/first/60");
 }
 
+//  Message 5 is there: its end did not happen, and its result may become another.
+static void
+result_of_a_message_that_is_not_over_is_not_kept(void **state)
+{
+    struct fixture *f = *state;
+    for (uint16_t item = 0; item < 2; item++) {
+        tally_plan_result_t *result = TALLY_PUSH(&f->plan->results);
+        result->asker = asker;
+        result->asker.item = item;
+        result->tenant = ACME;
+        result->message = item == 0 ? 5 : 4711;
+        result->outcome = TALLY_RESULT_DONE;
+        result->kept_ms = 60000;
+    }
+    tick(f);
+    assert_text(f, "select string_agg(item::text, ' ') from tally.result", "1");
+}
+
 static void
 leases_hold_their_part_of_the_ids(void **state)
 {
@@ -593,6 +611,7 @@ main(int argc, char **argv)
         SCENE(terms_are_granted_one_epoch_on_and_not_otherwise),
         SCENE(term_that_a_worker_holds_in_its_transaction_is_not_granted),
         SCENE(results_are_kept_once),
+        SCENE(result_of_a_message_that_is_not_over_is_not_kept),
         SCENE(leases_hold_their_part_of_the_ids),
         SCENE(bodies_are_fetched_by_id),
     };

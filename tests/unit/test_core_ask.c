@@ -156,6 +156,26 @@ an_ask_survives_a_restart_and_is_answered_to_its_asker(void **state)
     assert_body(only_answer(scene), "late");
 }
 
+//  The bury is wanted, but a worker's transaction holds the lease and settles it.
+static void
+the_result_of_an_end_that_did_not_happen_is_not_stored(void **state)
+{
+    scene_t *scene = *state;
+    uint64_t lease = lease_asks(scene, 1);
+    const tally_asker_t asker = {.sequence = scene->sequence};
+    tally_asker_t mine = asker;
+    memcpy(mine.sender, scene->sender, sizeof mine.sender);
+    fake_store_lock_lease(scene->store, lease, true);
+    scene_bury(scene, lease, 0, "no good");
+    scene_tick(scene);
+    assert_int_equal(scene->told->results.count, 1);
+    assert_null(fake_store_result(scene->store, &mine));
+    fake_store_lock_lease(scene->store, lease, false);
+    assert_true(fake_store_settle(scene->store, lease, NULL, 0));
+    scene_pass(scene, 1000);
+    assert_int_equal(fake_store_result(scene->store, &mine)->outcome, TALLY_RESULT_DONE);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -168,6 +188,7 @@ main(int argc, char **argv)
         TEST(a_message_that_only_comes_back_answers_nobody),
         TEST(an_ask_survives_a_restart_and_is_answered_to_its_asker),
         TEST(results_fill_a_plan_like_bodies),
+        TEST(the_result_of_an_end_that_did_not_happen_is_not_stored),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);

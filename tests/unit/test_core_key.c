@@ -307,6 +307,32 @@ the_older_one_is_next_when_a_restart_put_it_back(void **state)
     assert_int_equal(next_leased(scene, 10), last);
 }
 
+//  The database has to judge the first of them; what comes behind it must not be leased meanwhile.
+static void
+what_follows_a_message_with_a_dedupe_key_stays_behind_it(void **state)
+{
+    scene_t *scene = *state;
+    scene_join(scene, 10, "work");
+    tally_item_t items[3] = {scene_keyed("first", "k"), scene_keyed("second", "k"),
+                             scene_keyed("other", "o")};
+    items[0].options |= TALLY_HAS_DEDUPE;
+    items[0].dedupe = tally_bytes_of("d");
+    scene_try(scene, scene->sequence + 1, "work", "acme", items, 3);
+    scene_seal(scene);
+    assert_int_equal(scene->plan->ids.count, 1);    // the other key's
+    scene_send_item(scene, "work", "acme", scene_keyed("third", "k"));    // into the next plan
+    scene_commit(scene);
+    uint64_t first = scene_sent(scene, 0);
+    uint64_t second = scene_sent(scene, 1);
+    scene_tick(scene);
+    uint64_t third = scene_sent(scene, 0);
+    assert_int_equal(scene_message(scene, 0, 0), first);
+    scene_settle(scene, scene_lease_id(scene, 0));
+    assert_int_equal(next_leased(scene, 10), second);
+    scene_settle(scene, scene_lease_id(scene, 0));
+    assert_int_equal(next_leased(scene, 10), third);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -327,6 +353,7 @@ main(int argc, char **argv)
         TEST(a_restart_keeps_the_first_of_a_key_first_wherever_it_is),
         TEST(a_restart_finds_the_one_that_is_worked_even_when_an_older_one_waits),
         TEST(the_older_one_is_next_when_a_restart_put_it_back),
+        TEST(what_follows_a_message_with_a_dedupe_key_stays_behind_it),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
