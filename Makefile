@@ -72,11 +72,11 @@ LIBTALLY = $(if $(CLIENT_OBJECTS),$(BUILD)/lib/libtally.a $(BUILD)/lib/libtally.
 EXAMPLES = $(if $(CLIENT_OBJECTS),$(patsubst clients/examples/%.c,$(BUILD)/examples/%,$(wildcard clients/examples/*.c)))
 UNITS = $(wildcard systemd/*.service systemd/*.target)
 
-SUITES = unit protocol integration
+SUITES = unit protocol simulation integration
 TEST_SOURCES = $(foreach suite,$(SUITES),$(wildcard tests/$(suite)/test_*.c))
 TESTS = $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%)
 
-.PHONY: FORCE all help install demo test run-tests check asan memcheck tidy format bench deps clean
+.PHONY: FORCE all help install demo test run-tests check simulate asan memcheck tidy format bench deps clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -194,6 +194,20 @@ $(BUILD)/tests/$(1): $(BUILD)/obj/tests/$(1).o $(call companions,tests/$(1).c) \
 	$$(Q)$$(CC) -pie $$(ALL_LDFLAGS) -o $$@ $$^ $$(LIBS_ALL) -lcmocka
 endef
 $(foreach test,$(TEST_SOURCES:tests/%.c=%),$(eval $(call test_rule,$(test))))
+
+# The simulator shares the model database with the unit tests.
+MODEL_OBJECTS = $(call object,$(wildcard tests/unit/fake_store*.c))
+$(BUILD)/tests/simulation/test_simulation: $(MODEL_OBJECTS)
+$(BUILD)/tests/simulation/simulate: $(call object,$(filter-out tests/simulation/test_%.c,$(wildcard tests/simulation/*.c))) \
+                                    $(MODEL_OBJECTS) $(BUILD)/broker.a $(BUILD)/lib.a
+	@mkdir -p $(@D)
+	$(call say,link,$@)
+	$(Q)$(CC) -pie $(ALL_LDFLAGS) -o $@ $^ $(LIBS_ALL)
+
+SEEDS ?= 10000
+SEED ?= 1
+simulate: $(BUILD)/tests/simulation/simulate ## the core under simulated faults: make simulate [SEEDS=10000] [SEED=first]
+	@$< --seeds $(SEEDS) --first $(SEED)
 
 test: deps ## build, then unit, protocol and integration tests; what CI runs
 	@$(MAKE) --no-print-directory all run-tests
