@@ -306,8 +306,11 @@ tally_recovery_try(tally_broker_t *self)
     tally_peers_rejoin(self);
     tally_core_loaded(self->core, ORPHANS_MS, self->now_ms);
     append_inputs(&self->again, &self->collecting, 0);    // came while we were away
-    //  The lost tick's leases, if it committed, reached nobody.
-    tally_sink_give_back(self, self->plan->leases.items, self->plan->leases.count);
+    //  Its leases reached nobody.  When there are none nothing is given back: a rejected tick must
+    //  not grow by that, or the input that does it would never stand alone.
+    if (found) {
+        tally_sink_give_back(self, self->plan->leases.items, self->plan->leases.count);
+    }
     self->plan = NULL;    // it was the old core's
     tally_core_destroy(&old);
     self->state = TALLY_SERVING;

@@ -154,7 +154,7 @@ sim_shell_try(sim_shell_t *self)
     sim_ledger_loaded(world->ledger, self->core);
     tally_core_check(self->core);
     append_inputs(&self->again, &self->collecting, 0);
-    if (!TALLY_PLANTED(PLANT_UNDELIVERED_KEPT)) {
+    if (found && !TALLY_PLANTED(PLANT_UNDELIVERED_KEPT)) {
         sim_shell_give_back(self, self->plan->leases.items, self->plan->leases.count);
     }
     self->plan = NULL;
