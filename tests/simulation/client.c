@@ -47,6 +47,13 @@ wake(sim_client_t *self, int64_t in_ms)
     sim_post(self->world, SIM_CLIENT, self->world->now_ms + in_ms, self->index, 0, NULL);
 }
 
+//  Once more, beside its regular turns.
+static void
+wake_once(sim_client_t *self, int64_t in_ms)
+{
+    sim_post(self->world, SIM_CLIENT, self->world->now_ms + in_ms, self->index, 1, NULL);
+}
+
 static void
 become_new(sim_client_t *self)
 {
@@ -118,7 +125,7 @@ sim_client_heal(sim_client_t *self)
 {
     self->quiet = true;
     self->patience_ms = 2000;
-    wake(self, 0);
+    wake_once(self, 0);
 }
 
 const char *
@@ -440,7 +447,7 @@ take_error(sim_client_t *self, uint64_t sequence, tally_cursor_t cursor)
             sim_ledger_send_at(world->ledger, pending->send)->fate = SIM_OPEN;
         }
         pending->again_ms = world->now_ms + error.retry_after_ms;
-        wake(self, error.retry_after_ms);
+        wake_once(self, error.retry_after_ms);
         return;
     }
     if (!alone && error.code != TALLY_E_INTERNAL && error.code != TALLY_E_SEQUENCE) {
@@ -503,20 +510,29 @@ try_refused_again(sim_client_t *self)
     }
 }
 
-void
-sim_client_turn(sim_client_t *self)
+static void
+look_after_connection(sim_client_t *self)
 {
-    sim_world_t *world = self->world;
+    int64_t now_ms = self->world->now_ms;
     int64_t since_ms = self->heard_ms > self->hello_ms ? self->heard_ms : self->hello_ms;
     bool waits = self->pending.count > 0 || !self->welcomed;
-    if (self->route == 0 || (waits && world->now_ms - since_ms >= self->patience_ms)) {
-        if (self->route != 0 || self->hello_ms == 0
-            || world->now_ms - self->hello_ms >= self->patience_ms) {
-            say_hello(self);
-        }
+    bool silent = waits && now_ms - since_ms >= self->patience_ms;
+    //  A connection that was cut is not noticed at once.
+    bool noticed = self->hello_ms == 0 || now_ms - self->hello_ms >= self->patience_ms;
+    if (silent || (self->route == 0 && noticed)) {
+        say_hello(self);
     }
+}
+
+void
+sim_client_turn(sim_client_t *self, bool regular)
+{
+    look_after_connection(self);
     if (self->welcomed) {
         try_refused_again(self);
+    }
+    if (!regular) {
+        return;
     }
     if (self->quiet) {
         if (self->pending.count > 0) {
@@ -527,5 +543,5 @@ sim_client_turn(sim_client_t *self)
     if (self->welcomed) {
         send_next(self);
     }
-    wake(self, sim_between(world, 1, self->pause_ms));
+    wake(self, sim_between(self->world, 1, self->pause_ms));
 }

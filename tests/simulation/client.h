@@ -12,7 +12,8 @@
 
 sim_client_t *sim_client_new(sim_world_t *world, size_t index);
 void sim_client_destroy(sim_client_t **self_p);
-void sim_client_turn(sim_client_t *self);
+//  regular: the one that brings the next.
+void sim_client_turn(sim_client_t *self, bool regular);
 void sim_client_frame(sim_client_t *self, uint64_t route, tally_chunk_t *frame);
 //  When the last frame towards it comes in, to be written to; NULL when that route is closed.
 int64_t *sim_client_back(sim_client_t *self, uint64_t route);

@@ -4,7 +4,8 @@
 #include "tests/simulation/ledger_state.h"
 
 #define UNTOLD_MS_MAX 15000
-#define PASSED_MAX 40    // TALLY_PASSED_MAX, and what other levels that wait as long may cost
+#define UNHEARD_MS_MAX 3500    // the broker may be stopped meanwhile
+#define PASSED_MAX 40          // TALLY_PASSED_MAX, and what other levels that wait as long may cost
 
 static size_t
 list_of(const sim_message_t *message)
@@ -72,8 +73,9 @@ sim_ledger_check_window(const sim_ledger_t *self, uint32_t number, int64_t seale
         if (!same_stream(other, message)) {
             continue;
         }
-        //  Of one that was settled by SQL the broker may hear no sooner than its deadline.
-        int64_t known_ms = other->over_ms + (other->by_sql ? UNTOLD_MS_MAX : 0);
+        //  Of one that was settled by SQL the broker may hear no sooner than its deadline, of others
+        //  when it hears of its commit.
+        int64_t known_ms = other->over_ms + (other->by_sql ? UNTOLD_MS_MAX : UNHEARD_MS_MAX);
         bool releases = other->releases && (other->over_ms == 0 || known_ms >= came_ms);
         bool waits = other->first_leased_ms == 0 || other->first_leased_ms >= came_ms;
         bool waited = waits && entered(other) + policy->window_ms <= now_ms;

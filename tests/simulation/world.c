@@ -162,7 +162,7 @@ happen(sim_world_t *world, const sim_event_t *event)
         sim_shell_start(world->shell);
         break;
     case SIM_CLIENT:
-        sim_client_turn(world->clients[event->to]);
+        sim_client_turn(world->clients[event->to], event->number == 0);
         break;
     case SIM_TO_LANE:
         sim_worker_lane(world->workers[event->to], event->number, event->chunk);
@@ -300,7 +300,7 @@ sum_up(const sim_world_t *world, sim_outcome_t *outcome)
 {
     *outcome = (sim_outcome_t){
         .hash = world->trace.hash,
-        .virtual_ms = world->now_ms - START_MS,
+        .virtual_ms = world->drained_ms - START_MS,
         .events = world->event_count,
     };
     sim_ledger_count(world->ledger, outcome);
@@ -328,6 +328,7 @@ sim_world_run(uint64_t seed, bool told, sim_outcome_t *outcome)
     if (!run_until(world, world->now_ms + DRAIN_MS + behind_ms, is_over)) {
         sim_broken("I20 liveness", world->stuck, world->event_count, 0);
     }
+    world->drained_ms = world->now_ms;
     //  What was under way for hours comes in now, and must change nothing.
     uint64_t before = sim_ledger_settled(world->ledger);
     for (size_t i = 0; i < world->worker_count; i++) {

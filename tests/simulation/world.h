@@ -53,7 +53,8 @@ typedef struct {
 typedef struct {
     uint64_t seed;
     int64_t now_ms;
-    int64_t heal_ms;    // when faults end
+    int64_t heal_ms;       // when faults end
+    int64_t drained_ms;    // when everything was over
     bool healing;
     uint64_t random;
     sim_trace_t trace;
