@@ -233,8 +233,9 @@ asan: ## the same tests under AddressSanitizer and UBSan, in build/asan
 	    $(MAKE) --no-print-directory BUILD=build/asan SANITIZE=1 all run-tests || code=1; \
 	for report in $(REPORTS)/*; do [ ! -e "$$report" ] || { cat "$$report"; code=1; }; done; exit $$code
 
-# Without test_statistics: valgrind computes long double with 64 bits, so its figures differ in the last digit.
-MEMCHECK_TESTS = $(filter-out %/test_statistics %/test_tidy,$(filter $(BUILD)/tests/unit/% $(BUILD)/tests/protocol/%,$(TESTS)))
+# Without test_statistics: valgrind computes long double with 64 bits, so its figures differ in the last digit.  Without
+# test_runtime: it starts itself as a worker, which valgrind does not let it do.
+MEMCHECK_TESTS = $(filter-out %/test_statistics %/test_tidy %/test_runtime,$(filter $(BUILD)/tests/unit/% $(BUILD)/tests/protocol/%,$(TESTS)))
 memcheck: $(MEMCHECK_TESTS) ## unit and protocol tests that need no server under valgrind
 	@TALLY_TEST_WRAPPER="valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite \
 	    --errors-for-leak-kinds=definite --suppressions=tests/valgrind.supp" TALLY_TEST_SECONDS=600 \
