@@ -171,8 +171,9 @@ typedef struct {
     //  leases to look at (after ends): return (id, messages) of those that still exist; the core
     //  lists those of `ends` here as well
     TALLY_ARRAY(uint64_t) checks;
-    TALLY_ARRAY(tally_plan_term_t) terms;        // return (queue, tenant) granted
-    TALLY_ARRAY(tally_plan_result_t) results;    // where the message is over, on conflict do nothing
+    TALLY_ARRAY(tally_plan_term_t) terms;    // return (queue, tenant) granted
+    TALLY_ARRAY(tally_plan_result_t)
+        results;    // where the message is over, on conflict do nothing
     TALLY_ARRAY(tally_plan_lease_t) leases;
     TALLY_ARRAY(uint64_t) ids;                  // of the leases
     TALLY_ARRAY(uint64_t) extended;             // leases whose deadline moves (skip locked) ...

@@ -319,7 +319,7 @@ what_follows_a_message_with_a_dedupe_key_stays_behind_it(void **state)
     items[0].dedupe = tally_bytes_of("d");
     scene_try(scene, scene->sequence + 1, "work", "acme", items, 3);
     scene_seal(scene);
-    assert_int_equal(scene->plan->ids.count, 1);    // the other key's
+    assert_int_equal(scene->plan->ids.count, 1);                          // the other key's
     scene_send_item(scene, "work", "acme", scene_keyed("third", "k"));    // into the next plan
     scene_commit(scene);
     uint64_t first = scene_sent(scene, 0);
