@@ -173,7 +173,7 @@ typedef struct {
     TALLY_ARRAY(uint64_t) checks;
     TALLY_ARRAY(tally_plan_term_t) terms;    // return (queue, tenant) granted
     TALLY_ARRAY(tally_plan_result_t)
-        results;    // where the message is over, on conflict do nothing
+    results;    // where the message is over, on conflict do nothing
     TALLY_ARRAY(tally_plan_lease_t) leases;
     TALLY_ARRAY(uint64_t) ids;                  // of the leases
     TALLY_ARRAY(uint64_t) extended;             // leases whose deadline moves (skip locked) ...
