@@ -76,7 +76,7 @@ SUITES = unit protocol simulation integration
 TEST_SOURCES = $(foreach suite,$(SUITES),$(wildcard tests/$(suite)/test_*.c))
 TESTS = $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%)
 
-.PHONY: FORCE all help install demo test run-tests check simulate asan memcheck tidy format bench deps clean
+.PHONY: FORCE all help install demo test run-tests check simulate planted asan memcheck tidy format bench deps clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -208,6 +208,9 @@ SEEDS ?= 10000
 SEED ?= 1
 simulate: $(BUILD)/tests/simulation/simulate ## the core under simulated faults: make simulate [SEEDS=10000] [SEED=first]
 	@$< --seeds $(SEEDS) --first $(SEED)
+
+planted: $(BUILD)/tests/simulation/simulate ## defects compiled in on purpose: does the simulator find each of them?
+	@tests/simulation/planted.sh $(BUILD)
 
 test: deps ## build, then unit, protocol and integration tests; what CI runs
 	@$(MAKE) --no-print-directory all run-tests

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "broker/core_state.h"
+#include "broker/planted.h"
 #include "lib/alloc.h"
 
 #define SEQUENCE_BITS 40
@@ -208,7 +209,7 @@ write_inbox(tally_core_t *self)
     tally_plan_t *plan = tally_core_plan(self);
     plan->inbox_max = self->inbox_max;
     plan->inbox_id = tally_core_take_id(self);
-    self->next_id += self->inbox_max - 1;
+    self->next_id += TALLY_PLANTED(INBOX_IDS) ? 0 : self->inbox_max - 1;
 }
 
 tally_plan_t *

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "broker/core_state.h"
+#include "broker/planted.h"
 
 #define BACKOFF_MS 20
 #define BACKOFF_MS_MAX 250
@@ -275,7 +276,9 @@ resolve(tally_core_t *self, tally_tick_t *tick, tally_lease_t *lease, int64_t no
         }
         if (lease->whole && lease->claimed) {
             done(self, tick, lease, leased, now_ms);
-        } else if (lease->checked && !leased->still) {
+        } else if (lease->checked
+                   && (!leased->still
+                       || (TALLY_PLANTED(NOTE_BELIEVED) && leased->end == TALLY_END_NOTED))) {
             finish(tick, lease, leased, true);
         } else {
             skipped = skipped || leased->out;

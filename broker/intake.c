@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "broker/core_state.h"
+#include "broker/planted.h"
 
 #define BUSY_RETRY_MS 500    // quotas free up at the pace of workers
 
@@ -44,7 +45,8 @@ sum_bodies(const tally_send_t *send)
 static bool
 has_room(const tally_tenant_t *tenant, const tally_send_t *send)
 {
-    if (tenant->messages + send->count > (uint64_t)tenant->row.messages_max) {
+    if (tenant->messages + send->count
+        > (uint64_t)tenant->row.messages_max + TALLY_PLANTED(QUOTA_BEYOND)) {
         return false;
     }
     uint64_t bound = (uint64_t)(send->items.end - send->items.at);
@@ -143,7 +145,8 @@ take_item(const intake_t *intake, const tally_item_t *item)
     tally_stream_begin(stream, &entry);
     int64_t due_ms = item->delay_ms > 0 ? intake->now_ms + (int64_t)item->delay_ms : 0;
     const tally_cold_t *cold = tally_stream_cold(stream, &entry);
-    bool behind = cold != NULL && cold->key != NULL && cold->key->undecided > 0;
+    bool behind = cold != NULL && cold->key != NULL && cold->key->undecided > 0
+                  && !TALLY_PLANTED(KEY_OVERTAKEN);
     if (item->dedupe.size > 0 || behind) {
         leave_undecided(intake, &entry, item->dedupe.size > 0, due_ms);
     } else if (due_ms > 0) {
@@ -172,7 +175,7 @@ take_send(intake_t *intake, tally_sender_t *sender, uint64_t sequence, const tal
     for (uint16_t i = 0; i < send->count; i++) {
         tally_item_t item;
         tally_item_read(&items, &item);
-        intake->asker.item = i;
+        intake->asker.item = TALLY_PLANTED(RESULT_ASTRAY) ? 0 : i;
         take_item(intake, &item);
     }
     intake->stream->stats.sent += send->count;
@@ -237,6 +240,10 @@ tally_core_send(tally_core_t *self, const uint8_t id[TALLY_SENDER_BYTES], uint64
     }
     tally_send_answer_t answer = {.outcome = TALLY_SEND_PLANNED};
     tally_stream_t *stream = find_stream(self, send, &answer);
+    if (stream == NULL && TALLY_PLANTED(REFUSED_ACCEPTED)) {
+        tally_sender_accept(sender, sequence);
+        tally_sender_confirm(sender, sequence);
+    }
     if (stream != NULL) {
         intake_t intake = {self, tally_core_plan(self), stream, chunk, {{0}, 0, 0}, now_ms};
         take_send(&intake, sender, sequence, send);
@@ -284,7 +291,9 @@ decide(tally_tick_t *tick, tally_undecided_t *undecided, const tally_tick_result
         cold->key->undecided--;
     }
     if (!is_new(undecided, result)) {
-        tick->plan->sent_ids.items[undecided->sent_at] = 0;
+        if (!TALLY_PLANTED(DUPLICATE_CONFIRMED)) {
+            tick->plan->sent_ids.items[undecided->sent_at] = 0;
+        }
         tick->plan->confirms.items[undecided->confirm_at].duplicates++;
         stream->stats.duplicates++;
         tally_stream_end(stream, &undecided->entry);
@@ -325,7 +334,7 @@ make_cold_of_row(tally_core_t *self, tally_stream_t *stream, const tally_message
     if (row->key.size > 0) {
         cold->key = tally_key_hold(&self->shelf, stream->number, row->key);
     }
-    cold->asked = row->asked;
+    cold->asked = row->asked && !(TALLY_PLANTED(ASK_FORGOTTEN) && self->loading);
     cold->asker = row->asker;
     cold->is_blob = row->is_blob;
     cold->releases = row->releases;
@@ -361,7 +370,7 @@ tally_core_arrive(tally_core_t *self, const tally_message_row_t *row, int64_t no
         assert(leased != NULL);
         leased->entry = entry;
         tally_stream_claim(stream, &entry);
-    } else if (row->due_ms > 0) {
+    } else if (row->due_ms > 0 && !(TALLY_PLANTED(EARLY_AFTER_RESTART) && self->loading)) {
         tally_stream_delay(stream, &entry, now_ms + row->due_ms);
     } else {
         bool was_delayed = row->due_ms < 0 && -row->due_ms < row->age_ms;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "broker/core_state.h"
+#include "broker/planted.h"
 #include "broker/rota.h"
 
 #define IDLE_LOOKED_AT_MAX 16    // members, to find one that holds nothing
@@ -211,7 +212,8 @@ lease_one(tally_core_t *self, tally_stream_t *stream, tally_member_t *member)
         .visible_ms = (uint32_t)stream->queue->row.visibility_ms,
         .first = first,
         .count = packing.count,
-        .epoch = stream->queue->row.exclusive ? stream->term.epoch : 0,
+        .epoch = stream->queue->row.exclusive ? stream->term.epoch - TALLY_PLANTED(EPOCH_BEFORE)
+                                              : 0,
     };
     if (packing.suspects) {
         tally_crew_isolate(member->worker);

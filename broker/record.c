@@ -6,6 +6,7 @@
 //  are stale.
 
 #include "broker/core_state.h"
+#include "broker/planted.h"
 #include "lib/alloc.h"
 
 #define COMPANY_MS 2    // endings alone wait so long for others
@@ -21,7 +22,7 @@ static void
 mark(tally_lease_t *lease, tally_leased_t *leased, uint8_t end, uint32_t *given)
 {
     assert(is_open(leased));
-    if (leased->end == TALLY_END_OPEN) {
+    if (leased->end == TALLY_END_OPEN || TALLY_PLANTED(CREDIT_TWICE)) {
         (*given)++;
     }
     if (end != TALLY_END_NOTED) {
@@ -89,8 +90,8 @@ static uint8_t
 end_by_crash(const tally_lease_t *lease, tally_leased_t *leased, uint32_t together)
 {
     tally_want_t *want = leased->want = new_want(lease->stream, leased);
-    want->crashes++;
-    want->batch_max = (int32_t)((together + 1) / 2);
+    want->crashes += TALLY_PLANTED(CRASH_UNCOUNTED) ? 0 : 1;
+    want->batch_max = (int32_t)(TALLY_PLANTED(CRASH_TOGETHER) ? together : (together + 1) / 2);
     want->text = tally_bytes_of(lease->worker == NULL ? "worker died" : "deadline passed");
     //  Held with others, in this lease or not, it may be innocent: it has to do it again on its
     //  own.
@@ -184,6 +185,9 @@ tally_core_record(tally_core_t *self, const tally_record_t *record, tally_chunk_
                   int64_t now_ms)
 {
     tally_lease_t *lease = tally_table_find(&self->leases, record->lease);
+    if (lease == NULL && TALLY_PLANTED(STALE_ACCEPTED)) {
+        lease = tally_table_each(&self->leases, &(size_t){0});
+    }
     if (lease == NULL || !lease->live) {
         self->stale++;
         return false;
@@ -217,6 +221,9 @@ expire(tally_core_t *self, tally_lease_t *lease, int64_t now_ms)
 {
     uint32_t together = lease->open;
     uint32_t given = 0;
+    if (TALLY_PLANTED(TOKEN_AGAIN) && lease->id >> 40 == self->epoch) {
+        self->next_id = lease->id;
+    }
     tally_stream_stats_t *stats = &lease->stream->stats;
     for (uint32_t at = 0; at < lease->size; at++) {
         tally_leased_t *leased = &lease->messages[at];

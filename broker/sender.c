@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "broker/planted.h"
 #include "lib/alloc.h"
 
 static_assert(TALLY_SENDER_RING % 64 == 0, "the ring is made of words");
@@ -92,8 +93,9 @@ tally_senders_load(tally_senders_t *self, const tally_sender_row_t *row)
     assert(row->last >= 0);
     tally_sender_t *sender = tally_alloc(sizeof *sender);
     memcpy(sender->id, row->id, TALLY_SENDER_BYTES);
-    sender->last = row->last;
-    for (size_t i = 0; i < row->missing_count; i++) {
+    sender->last = TALLY_PLANTED(SENDER_FORGOTTEN) ? 0 : row->last;
+    bool forgets = TALLY_PLANTED(SENDER_FORGOTTEN) || TALLY_PLANTED(MISSING_FORGOTTEN);
+    for (size_t i = 0; i < row->missing_count && !forgets; i++) {
         int64_t sequence = row->missing[i];
         if (sequence >= row->last - TALLY_SEND_WINDOW && sequence < row->last) {
             set_missing(sender, sequence, true);

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+#include "broker/planted.h"
 #include "broker/queue.h"
 #include "lib/alloc.h"
 
@@ -93,7 +94,8 @@ take(tally_stream_t *self, tally_entry_t *entry)
     unsigned others = self->levels & ~(1u << served);
     for (unsigned level = 0; others >> level != 0; level++) {
         bool lower = (self->levels >> level) > 1;
-        if ((others >> level & 1) != 0 && lower && self->passed[level] < TALLY_PASSED_MAX) {
+        if ((others >> level & 1) != 0 && lower && self->passed[level] < TALLY_PASSED_MAX
+            && !TALLY_PLANTED(STARVED)) {
             self->passed[level]++;
         }
     }
@@ -195,6 +197,10 @@ tally_stream_pop(tally_stream_t *self, tally_entry_t *entry)
 void
 tally_stream_return(tally_stream_t *self, const tally_entry_t *entry)
 {
+    tally_cold_t *cold = tally_stream_cold(self, entry);
+    if (TALLY_PLANTED(KEY_BEHIND) && cold != NULL && cold->heads) {
+        unhead_key(self, cold);
+    }
     enter(self, entry, AT_FRONT);
 }
 
@@ -262,7 +268,7 @@ tally_stream_admit(tally_stream_t *self, const tally_entry_t *entry, int64_t sin
         enter(self, entry, AT_END);
         return;
     }
-    if (self->held.count == 0) {
+    if (self->held.count == 0 && !(TALLY_PLANTED(WINDOW_AGAIN) && self->held_since_ms > 0)) {
         self->held_since_ms = since_ms;
     }
     tally_deque_push(&self->held, entry);
@@ -303,7 +309,7 @@ tally_stream_end(tally_stream_t *self, tally_entry_t *entry)
     if (cold->key != NULL) {
         tally_key_drop(self->shelf, &cold->key);
     }
-    if (cold->opens) {
+    if (cold->opens && !TALLY_PLANTED(WINDOW_OPEN)) {
         self->open--;
     }
     tally_shelf_unmake(self->shelf, &entry->cold);

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+#include "broker/planted.h"
 #include "broker/queue.h"
 #include "lib/alloc.h"
 
@@ -148,7 +149,7 @@ tally_term_decide(tally_stream_t *stream, const tally_crew_t *crew, tally_heap_t
         winner->electing--;
         tally_crew_weigh(winner);
     }
-    if (term->granted) {
+    if (term->granted || TALLY_PLANTED(TERM_UNGRANTED)) {
         grant(stream, winner, plan);
     } else {
         term->backoff_ms = term->backoff_ms == 0 ? BACKOFF_MS : term->backoff_ms * 2;

@@ -12,6 +12,7 @@
 #include "tests/simulation/ledger.h"
 
 #define AWAY_MS_MAX 3000
+#define HELD_UP_MS_MAX 3000
 
 //  ---- set-up ------------------------------------------------------------------------------------
 
@@ -286,9 +287,17 @@ sim_database_commit(sim_database_t *self, uint64_t number)
     sim_tick_t *tick = find_tick(self, number);
     assert(tick != NULL);
     assert(!tick->over);
+    //  What a killed broker had sent may take its time.
+    if (tick->orphan != NULL && !tick->held_up && sim_happens(self->world, 30)) {
+        tick->held_up = true;
+        sim_post(self->world, SIM_COMMIT,
+                 self->world->now_ms + sim_between(self->world, 1, HELD_UP_MS_MAX), 0, number,
+                 NULL);
+        return;
+    }
     //  The epoch is looked at by the transaction itself.
     if (tick->epoch != self->epoch) {
-        if (TALLY_PLANTED(PLANT_NO_EPOCH_CHECK)) {
+        if (TALLY_PLANTED(NO_EPOCH_CHECK)) {
             tick->epoch = self->epoch;
         } else {
             sim_bit(self->world, SIM_WROTE_LATE);

@@ -41,13 +41,13 @@ static bool
 is_refused(sim_database_t *self, const sim_sql_t *sql, const fake_lease_t *lease)
 {
     bool held = lease != NULL && !lease->locked && holds_all(lease, sql);
-    if (!held && !TALLY_PLANTED(PLANT_NO_FENCE)) {
+    if (!held && !TALLY_PLANTED(NO_FENCE)) {
         sim_bit(self->world, SIM_SQL_STALE);
         SIM_TRACE(self->world, "worker # is refused by SQL: lease @ is over", sql->worker,
                   sql->lease);
         return true;
     }
-    bool termed = sql->epoch == 0 || lease == NULL || TALLY_PLANTED(PLANT_NO_TERM_CHECK)
+    bool termed = sql->epoch == 0 || lease == NULL || TALLY_PLANTED(NO_TERM_CHECK)
                   || fake_store_holds_term(self->store, lease->queue, lease->tenant, sql->epoch);
     if (!termed) {
         sim_bit(self->world, SIM_TERM_STALE);
@@ -131,7 +131,7 @@ finish(sim_database_t *self, size_t index, bool undone)
                   open.sql.count, open.sql.lease);
         bool settled = fake_store_settle(self->store, open.sql.lease, open.messages,
                                          open.sql.count);
-        assert(settled || TALLY_PLANTED(PLANT_NO_FENCE));
+        assert(settled || TALLY_PLANTED(NO_FENCE));
         sim_ledger_sql(world->ledger, open.sql.lease, open.messages, open.sql.count,
                        open.sql.epoch);
         if (open.sql.follows) {

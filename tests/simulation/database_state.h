@@ -18,6 +18,7 @@ typedef struct {
     sim_commit_t outcome;    // what the broker hears
     bool happens;
     bool over;               // the database is done with it
+    bool held_up;            // it came late once
     bool answered;           // the broker has heard of it
     tally_core_t *orphan;    // of a killed broker: owns the plan; owned
 } sim_tick_t;

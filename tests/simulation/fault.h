@@ -23,7 +23,7 @@
     X(LOST_DONE, 150, "answer to commit lost: it had happened")                                    \
     X(LOST_UNDONE, 150, "answer to commit lost: it had not happened")                              \
     X(FAILED, 150, "tick failed for certain")                                                      \
-    X(REJECTED, 30, "send that PostgreSQL rejects")                                                \
+    X(REJECTED, 150, "send that PostgreSQL rejects")                                               \
     X(AWAY, 2500, "database away when the broker came back")                                       \
     X(CLOCK_AHEAD, 0, "clock of the database jumped ahead")                                        \
     X(CLOCK_BACK, 0, "clock of the database jumped back")                                          \

@@ -59,6 +59,7 @@ enum {
     SIM_SAID_RETURN = 2,
     SIM_SAID_FAILED = 4,
     SIM_SAID_BURY = 8,
+    SIM_SAID_NOTE = 16,    // settled by SQL, it says
 };
 
 sim_ledger_t *sim_ledger_new(sim_world_t *world);

@@ -308,6 +308,23 @@ take_end(sim_ledger_t *self, const tally_plan_end_t *end, int64_t sealed_ms)
     message->batch_max = end->batch_max;
 }
 
+//  Effects under a term are made while it is the last that was granted.
+static void
+check_epoch(const sim_ledger_t *self, const sim_lease_t *lease, uint64_t message)
+{
+    if (lease->epoch == 0) {
+        return;
+    }
+    const sim_message_t *first = &self->messages.items[sim_ledger_find(self, message)];
+    for (size_t i = 0; i < self->grants.count; i++) {
+        const sim_grant_t *grant = &self->grants.items[i];
+        bool same = grant->queue == lease->queue
+                    && grant->tenant_id == self->tenant_ids[first->tenant];
+        SIM_REQUIRE(!same || grant->epoch <= lease->epoch, "I15 terms",
+                    "effects under epoch #, epoch # is granted", lease->epoch, grant->epoch);
+    }
+}
+
 void
 sim_ledger_sql(sim_ledger_t *self, uint64_t id, const uint64_t *messages, size_t count,
                uint64_t epoch)
@@ -316,6 +333,7 @@ sim_ledger_sql(sim_ledger_t *self, uint64_t id, const uint64_t *messages, size_t
     SIM_REQUIRE(lease != NULL, "I6 fence", "effects under lease @, which never was", id, 0);
     SIM_REQUIRE(lease->epoch == epoch, "I15 terms", "effects under epoch #, leased under #", epoch,
                 lease->epoch);
+    check_epoch(self, lease, messages[0]);
     for (size_t i = 0; i < count; i++) {
         sim_leased_t *leased = sim_ledger_leased(self, lease, messages[i]);
         SIM_REQUIRE(leased != NULL, "I6 fence", "effect of @ under lease @", messages[i], id);

@@ -137,7 +137,9 @@ sim_shell_kill(sim_shell_t *self)
         sim_database_orphan(world->database, &self->core);
     }
     forget_all(self);
-    sim_post(world, SIM_START, world->now_ms + sim_between(world, 0, 2000), 0, 0, NULL);
+    int64_t down_ms = sim_happens(world, 30) ? sim_between(world, 0, 5)
+                                             : sim_between(world, 0, 2000);
+    sim_post(world, SIM_START, world->now_ms + down_ms, 0, 0, NULL);
 }
 
 void
@@ -156,11 +158,18 @@ sim_shell_sleep(sim_shell_t *self, int64_t until_ms)
 
 //  ---- sockets -----------------------------------------------------------------------------------
 
+//  What comes out of a socket is nobody else's.
+static tally_chunk_t *
+copy_of(const tally_chunk_t *frame)
+{
+    return tally_chunk_new((tally_bytes_t){frame->data, frame->size});
+}
+
 void
 sim_shell_front(sim_shell_t *self, uint64_t route, tally_chunk_t *frame)
 {
     if (self->mode != SIM_DOWN) {
-        *TALLY_PUSH(&self->front) = (sim_frame_t){route, tally_chunk_hold(frame)};
+        *TALLY_PUSH(&self->front) = (sim_frame_t){route, copy_of(frame)};
     }
 }
 
@@ -168,7 +177,7 @@ void
 sim_shell_sink(sim_shell_t *self, tally_chunk_t *frame)
 {
     if (self->mode != SIM_DOWN) {
-        *TALLY_PUSH(&self->sink) = (sim_frame_t){0, tally_chunk_hold(frame)};
+        *TALLY_PUSH(&self->sink) = (sim_frame_t){0, copy_of(frame)};
     }
 }
 
@@ -257,6 +266,9 @@ start_tick(sim_shell_t *self)
     }
     self->answered = false;
     self->tick = sim_database_start(world->database, self->epoch, self->plan);
+    if (TALLY_PLANTED(TOLD_EARLY) && !sim_shell_publish(self, self->plan)) {
+        return;
+    }
     if (sim_strikes(world, SIM_KILLED_BEFORE)) {
         sim_shell_kill(self);
     }
@@ -267,6 +279,9 @@ end_tick(sim_shell_t *self)
 {
     sim_world_t *world = self->world;
     sim_commit_t outcome = sim_database_outcome(world->database, self->tick);
+    if (outcome == SIM_UNKNOWN && TALLY_PLANTED(LOST_IS_DONE)) {
+        outcome = SIM_DONE;
+    }
     if (outcome != SIM_DONE) {
         sim_shell_lost(self, outcome);
         return;

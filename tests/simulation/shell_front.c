@@ -292,7 +292,7 @@ give_send(sim_shell_t *self, tally_caller_t *caller, uint64_t sequence, const ta
     case TALLY_SEND_PLANNED:
         sim_shell_keep(self, caller->sender, chunk);
         expect_results(self, caller, sequence, send, false);
-        if (TALLY_PLANTED(PLANT_CONFIRM_EARLY)) {
+        if (TALLY_PLANTED(CONFIRM_EARLY)) {
             sim_ledger_tells_confirm(self->world->ledger, caller->sender, sequence);
             tally_confirm_write(&self->wire, sequence, NULL, send->count, 0, true);
             sim_shell_reply(self, caller->route);

@@ -235,6 +235,11 @@ sim_shell_give_back(sim_shell_t *self, const tally_plan_lease_t *leases, size_t 
         sim_ledger_took_back(self->world->ledger, leases[i].id);
     }
     tally_chunk_t *frame = tally_chunk_new((tally_bytes_t){self->wire.data, self->wire.size});
+    size_t kept = self->collecting.count;
     sim_shell_take_records(self, frame);
+    if (TALLY_PLANTED(GIVEN_BACK_ONCE)) {
+        sim_shell_clear_inputs(&self->collecting, kept);
+        self->collecting.count = kept;
+    }
     tally_chunk_drop(&frame);
 }

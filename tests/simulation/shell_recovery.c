@@ -112,7 +112,7 @@ sim_shell_lost(sim_shell_t *self, sim_commit_t outcome)
     if (outcome == SIM_REJECT) {
         halve(self, self->under_way.count);
     }
-    if (outcome == SIM_UNKNOWN && TALLY_PLANTED(PLANT_LOST_IS_FAILED)) {
+    if (outcome == SIM_UNKNOWN && TALLY_PLANTED(LOST_IS_FAILED)) {
         for (size_t i = 0; i < self->under_way.count; i++) {
             refuse_input(self, &self->under_way.items[i]);
         }
@@ -147,14 +147,14 @@ sim_shell_try(sim_shell_t *self)
     bool found = sim_database_found(world->database, self->epoch, self->plan->number);
     assert(self->lost == SIM_UNKNOWN || !found);
     tally_core_t *old = self->core;
-    uint64_t first_id = TALLY_PLANTED(PLANT_TOKEN_REUSED) ? 0 : tally_core_next_id(old);
+    uint64_t first_id = TALLY_PLANTED(TOKEN_REUSED) ? 0 : tally_core_next_id(old);
     sim_shell_load(self, first_id, tally_core_tick(old));
     sim_shell_rejoin(self);
     tally_core_loaded(self->core, ORPHANS_MS, world->now_ms);
     sim_ledger_loaded(world->ledger, self->core);
     tally_core_check(self->core);
     append_inputs(&self->again, &self->collecting, 0);
-    if (found && !TALLY_PLANTED(PLANT_UNDELIVERED_KEPT)) {
+    if (found && !TALLY_PLANTED(UNDELIVERED_KEPT)) {
         sim_shell_give_back(self, self->plan->leases.items, self->plan->leases.count);
     }
     self->plan = NULL;

@@ -14,6 +14,8 @@ meaning(const tally_record_t *record)
         return (record->flags & TALLY_RETURN_FAILED) != 0 ? SIM_SAID_FAILED : SIM_SAID_RETURN;
     case TALLY_RECORD_BURY:
         return SIM_SAID_BURY;
+    case TALLY_RECORD_NOTE:
+        return SIM_SAID_NOTE;
     default:
         return 0;
     }
@@ -88,6 +90,11 @@ sim_worker_say_nonsense(sim_worker_t *self)
         //  Its own lease, but messages that are not in it.
         record.lease = self->open.items[0].lease;
         ids[0] = 7;
+    }
+    if (self->open.count > 0 && sim_happens(world, 20)) {
+        //  It says that it settled a lease by SQL, and did not.
+        record = (tally_record_t){.kind = TALLY_RECORD_NOTE, .lease = self->open.items[0].lease};
+        sim_ledger_said(world->ledger, record.lease, NULL, 0, SIM_SAID_NOTE);
     }
     tally_records_start(&self->wire, self->number);
     tally_records_add(&self->wire, &record, ids);
