@@ -75,8 +75,17 @@ tally_client_set_name(tally_client_t *self, const char *name)
 void
 tally_client_set_sender(tally_client_t *self, const uint8_t sender[TALLY_CLIENT_SENDER_BYTES])
 {
-    assert(!self->numbered);
+    assert(tally_session_feed(self->session) == NULL);    // never connected
     tally_session_set_sender(self->session, sender);
+}
+
+void
+tally_client_set_first(tally_client_t *self, uint64_t sequence)
+{
+    assert(!self->numbered);
+    assert(sequence >= 1);
+    tally_window_start(self->window, sequence);
+    self->numbered = true;
 }
 
 void

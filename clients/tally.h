@@ -82,6 +82,11 @@ int tally_client_set_name(tally_client_t *self, const char *name);
 //  Who sends, over reconnections and restarts of this program; random otherwise.  Only one program
 //  may use a sender at a time.
 void tally_client_set_sender(tally_client_t *self, const uint8_t sender[TALLY_CLIENT_SENDER_BYTES]);
+//  The number of the first send.  Otherwise it is the one above all that the broker took of this
+//  sender.  For a program that comes back with its sender and repeats what it had sent from there
+//  on: the same sends in the same order, at most 1024 back; what was stored is confirmed as
+//  repeated, and asks have their results again.
+void tally_client_set_first(tally_client_t *self, uint64_t sequence);
 //  Sends that may be outstanding, 1 to 1024 (the default), and no more than the broker allows.
 void tally_client_set_window(tally_client_t *self, unsigned sends);
 //  Silence after which a new connection is made while an answer is due; 1 000 otherwise.  Doubles

@@ -102,6 +102,28 @@ sends_are_numbered_on_from_what_the_broker_has(void **state)
 }
 
 static void
+a_program_that_comes_back_repeats_under_the_same_numbers(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t sender[TALLY_CLIENT_SENDER_BYTES] = "comes back";
+    tally_client_set_sender(f->client, sender);
+    assert_int_equal(send_one(f), 1);
+    assert_int_equal(send_one(f), 2);
+    assert_int_equal(tally_client_flush(f->client, WAIT_MS), 0);
+    atomic_store(&f->front.last_sequence, 2);
+    tally_client_destroy(&f->client);
+
+    f->client = tally_client_new(f->front.endpoint);
+    tally_client_set_sender(f->client, sender);
+    tally_client_set_first(f->client, 2);
+    assert_int_equal(send_one(f), 2);
+    assert_true(take_event(f, TALLY_EVENT_CONFIRMED).repeated);
+    assert_int_equal(send_one(f), 3);
+    assert_false(take_event(f, TALLY_EVENT_CONFIRMED).repeated);
+    assert_int_equal(atomic_load(&f->front.stored[2]), 1);
+}
+
+static void
 many_sends_are_each_confirmed_once_and_in_order(void **state)
 {
     struct fixture *f = *state;
@@ -527,6 +549,7 @@ main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         TEST(a_send_is_confirmed_with_the_ids_of_its_messages),
         TEST(sends_are_numbered_on_from_what_the_broker_has),
+        TEST(a_program_that_comes_back_repeats_under_the_same_numbers),
         TEST(many_sends_are_each_confirmed_once_and_in_order),
         TEST(wait_takes_the_event_of_its_send_and_leaves_the_others),
         TEST(flush_waits_until_nothing_is_unconfirmed),
