@@ -16,6 +16,7 @@
 #include "broker/caller.h"
 #include "broker/core.h"
 #include "broker/lane.h"
+#include "broker/meter.h"
 #include "broker/reader.h"
 #include "broker/recover_store.h"
 #include "broker/tick_store.h"
@@ -64,11 +65,10 @@ typedef struct {
 
 typedef enum { TALLY_SERVING = 1, TALLY_AWAY, TALLY_REPLACED } tally_broker_state_t;
 
-//  What the ticks cost, since the start.
+//  What became of the ticks, since the start; what they cost is in the meter.
 typedef struct {
-    uint64_t ticks, silent, retried, unknown_found, unknown_lost, rejected;
-    uint64_t commit_us_sum, commit_us_max;
-    uint64_t messages, leases, frames_refused, replies_lost;
+    uint64_t silent, retried, unknown_found, unknown_lost, rejected;
+    uint64_t frames_refused, replies_lost;
 } tally_tick_counters_t;
 
 typedef struct {
@@ -90,7 +90,7 @@ typedef struct {
     tally_recover_store_t *recovery;
     tally_inputs_t collecting, under_way;
     tally_asked_list_t asked_collecting, asked_under_way;
-    int64_t tick_started_us;
+    int64_t passed_ns;        // when the phase of the tick that is going on began
     tally_inputs_t again;     // of lost ticks, to be fed before any new frame
     size_t again_at;          // the next of them
     size_t feed_again_max;    // so many a tick, while a rejected one is searched; 0: all
@@ -106,6 +106,7 @@ typedef struct {
 
     tally_wire_t wire;    // for whatever is written now
     tally_tick_counters_t counters;
+    tally_meter_t *meter;
     json_t *dead_counts;    // queue id -> dead letters, as last read
     bool dead_changed;
     int64_t listened_ms;    // when the sink was last seen empty: beats may wait in it since

@@ -71,8 +71,6 @@ finish_tick(tally_broker_t *self, const tally_tick_result_t *result)
 {
     tally_plan_t *plan = self->plan;
     self->plan = NULL;
-    self->counters.messages += plan->messages.count;
-    self->counters.leases += plan->leases.count;
     tally_core_commit(self->core, plan, result, self->now_ms);
     tally_publish(self, plan);
     tally_admin_committed(self, result);
@@ -82,9 +80,20 @@ finish_tick(tally_broker_t *self, const tally_tick_result_t *result)
     self->reconnect_attempt = 0;
 }
 
+//  The phase of the tick that is going on ends here, and the next begins.
+static void
+pass_phase(tally_broker_t *self, tally_meter_series_t phase)
+{
+    int64_t now_ns = tally_clock_now_ns();
+    tally_meter_add(self->meter, phase, (uint64_t)(now_ns - self->passed_ns));
+    self->passed_ns = now_ns;
+}
+
 static void
 start_tick(tally_broker_t *self)
 {
+    tally_meter_seal(self->meter);
+    self->passed_ns = tally_clock_now_ns();
     self->plan = tally_core_seal(self->core, self->now_ms);
     if (self->plan == NULL) {
         return;
@@ -95,19 +104,20 @@ start_tick(tally_broker_t *self)
         finish_tick(self, NULL);
         return;
     }
-    self->tick_started_us = tally_clock_now_us();
+    pass_phase(self, TALLY_METER_PLAN);
     tally_tick_store_start(self->ticks, self->epoch, self->plan);
+    pass_phase(self, TALLY_METER_ENCODE);
 }
 
 static void
-count_tick(tally_broker_t *self)
+end_tick(tally_broker_t *self, const tally_tick_result_t *result)
 {
-    uint64_t took_us = (uint64_t)(tally_clock_now_us() - self->tick_started_us);
-    self->counters.ticks++;
-    self->counters.commit_us_sum += took_us;
-    if (took_us > self->counters.commit_us_max) {
-        self->counters.commit_us_max = took_us;
-    }
+    pass_phase(self, TALLY_METER_DATABASE);
+    tally_meter_add(self->meter, TALLY_METER_MESSAGES, self->plan->messages.count);
+    tally_meter_add(self->meter, TALLY_METER_LEASES, self->plan->leases.count);
+    finish_tick(self, result);
+    pass_phase(self, TALLY_METER_PUBLISH);
+    tally_meter_finish(self->meter, self->passed_ns);
 }
 
 //  True when a plan was sealed or ended: there is room for frames again.
@@ -119,8 +129,7 @@ turn_tick(tally_broker_t *self)
     const tally_tick_result_t *result = NULL;
     if (self->plan != NULL && tally_tick_store_advance(self->ticks, &outcome, &result)) {
         if (outcome == TALLY_DB_DONE) {
-            count_tick(self);
-            finish_tick(self, result);
+            end_tick(self, result);
         } else {
             tally_recovery_lost(self, outcome);
             return true;
@@ -228,7 +237,8 @@ tally_broker_run(tally_broker_t *self, int stop_fd)
         watch_ticks(self);
         struct epoll_event events[EVENTS_PER_TURN];
         int count = epoll_wait(self->epoll, events, EVENTS_PER_TURN, wait_ms(self, more));
-        self->now_ms = tally_clock_now_ms();
+        int64_t woken_ns = tally_clock_now_ns();
+        self->now_ms = woken_ns / 1000000;
         for (int i = 0; i < count; i++) {
             void *what = events[i].data.ptr;
             if (what == &stop_fd) {
@@ -241,6 +251,7 @@ tally_broker_run(tally_broker_t *self, int stop_fd)
             }
         }
         more = turn_sockets(self);
+        tally_meter_collect(self->meter, tally_clock_now_ns() - woken_ns);
         if (self->state == TALLY_SERVING) {
             more = turn_tick(self) || more;
         } else if (self->now_ms >= self->reconnect_at_ms) {

@@ -139,24 +139,59 @@ tally_snapshot_workers(tally_broker_t *self)
 }
 
 static json_t *
+json_us(uint64_t ns)
+{
+    return json_real((double)(ns / 100) / 10.0);
+}
+
+//  Of each phase: the sum since the start, the quantiles of the last minute.
+static json_t *
+snapshot_phases(const tally_broker_t *self)
+{
+    static const char *const names[] = {"collect", "plan", "encode", "database", "publish"};
+    json_t *phases = json_object();
+    for (tally_meter_series_t phase = TALLY_METER_COLLECT; phase <= TALLY_METER_PUBLISH; phase++) {
+        tally_meter_figures_t figures;
+        tally_meter_read(self->meter, phase, &figures);
+        json_object_set_new(phases, names[phase],
+                            json_pack("{s:o, s:o, s:o, s:o}", "sum_us", json_us(figures.sum),
+                                      "p50_us", json_us(figures.p50), "p99_us",
+                                      json_us(figures.p99), "max_us", json_us(figures.max)));
+    }
+    return phases;
+}
+
+static json_t *
+snapshot_sizes(const tally_broker_t *self, tally_meter_series_t series)
+{
+    tally_meter_figures_t figures;
+    tally_meter_read(self->meter, series, &figures);
+    return json_pack("{s:o, s:o, s:o}", "p50", json_count(figures.p50), "p99",
+                     json_count(figures.p99), "max", json_count(figures.max));
+}
+
+static json_t *
 snapshot_ticks(const tally_broker_t *self)
 {
+    tally_meter_figures_t messages, leases;
+    tally_meter_read(self->meter, TALLY_METER_MESSAGES, &messages);
+    tally_meter_read(self->meter, TALLY_METER_LEASES, &leases);
+    json_t *ticks = json_pack("{s:o, s:o, s:o}", "phases", snapshot_phases(self),
+                              "messages_per_tick", snapshot_sizes(self, TALLY_METER_MESSAGES),
+                              "leases_per_tick", snapshot_sizes(self, TALLY_METER_LEASES));
     const tally_tick_counters_t *c = &self->counters;
-    double mean_ms = c->ticks == 0 ? 0.0 : (double)c->commit_us_sum / (double)c->ticks / 1000.0;
-    json_t *ticks = json_pack("{s:f, s:f}", "commit_ms_mean", mean_ms, "commit_ms_max",
-                              (double)c->commit_us_max / 1000.0);
     const struct {
         const char *name;
         uint64_t value;
     } members[] = {
-        {"count", c->ticks},
+        {"count", messages.count},
         {"silent", c->silent},
         {"retried", c->retried},
         {"unknown_found", c->unknown_found},
         {"unknown_lost", c->unknown_lost},
         {"rejected", c->rejected},
-        {"messages", c->messages},
-        {"leases", c->leases},
+        {"messages", messages.sum},
+        {"leases", leases.sum},
         {"frames_refused", c->frames_refused},
         {"replies_lost", c->replies_lost},
     };

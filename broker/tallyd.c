@@ -114,6 +114,7 @@ close_broker(tally_broker_t *self)
     free(self->asked_collecting.items);
     free(self->asked_under_way.items);
     json_decref(self->dead_counts);
+    tally_meter_destroy(&self->meter);
     tally_wire_free(&self->wire);
     freen(self->front_endpoint);
     freen(self->sink_endpoint);
@@ -161,6 +162,7 @@ serve(tally_broker_t *self, int stop_fd)
     self->dead_counts = json_object();
     self->dead_changed = true;
     self->started_ms = tally_clock_now_ms();
+    self->meter = tally_meter_new(tally_clock_now_ns());
     int rc = tally_recovery_start(self);
     if (rc == 0) {
         rc = open_sockets(self);

@@ -10,11 +10,17 @@
 #include <time.h>
 
 static inline int64_t
-tally_clock_now_us(void)
+tally_clock_now_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);    // cannot fail for this clock
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static inline int64_t
+tally_clock_now_us(void)
+{
+    return tally_clock_now_ns() / 1000;
 }
 
 static inline int64_t

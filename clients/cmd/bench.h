@@ -9,9 +9,9 @@
 #ifndef TALLY_CMD_BENCH_H
 #define TALLY_CMD_BENCH_H
 
-#include "clients/cmd/histogram.h"
 #include "clients/cmd/marks.h"
 #include "clients/tally.h"
+#include "lib/histogram.h"
 #include "lib/wire.h"
 
 #include <pthread.h>

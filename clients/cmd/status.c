@@ -14,16 +14,46 @@ print_broker(const json_t *status)
 {
     const json_t *broker = json_object_get(status, "broker");
     const json_t *endpoints = json_object_get(broker, "endpoints");
-    const json_t *ticks = json_object_get(status, "ticks");
     char uptime[32];
     tally_grid_format_time(uptime, sizeof uptime, tally_field_number(broker, "uptime_ms"));
-    printf("broker    %s, epoch %" PRId64 ", up %s, tick %" PRId64
-           ", commit mean %.1f ms, most %.1f ms\n",
+    printf("broker    %s, epoch %" PRId64 ", up %s, tick %" PRId64 "\n",
            tally_field_text(broker, "state"), tally_field_number(broker, "epoch"), uptime,
-           tally_field_number(broker, "tick"), tally_field_real(ticks, "commit_ms_mean"),
-           tally_field_real(ticks, "commit_ms_max"));
+           tally_field_number(broker, "tick"));
     printf("front     %s\nfeed      %s\n\n", tally_field_text(endpoints, "front"),
            tally_field_text(endpoints, "feed"));
+}
+
+static void
+add_ms(tally_grid_t *grid, double us)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%.2f", us / 1000.0);
+    tally_grid_add(grid, text);
+}
+
+//  What a tick of the last minute took, phase by phase.
+static void
+print_ticks(const json_t *status)
+{
+    const json_t *ticks = json_object_get(status, "ticks");
+    const json_t *messages = json_object_get(ticks, "messages_per_tick");
+    const char *const headings[] = {"TICK", ">P50 MS", ">P99 MS", ">MOST MS"};
+    tally_grid_t *grid = tally_grid_new(headings, sizeof headings / sizeof headings[0]);
+    const char *name;
+    json_t *phase;
+    json_object_foreach(json_object_get(ticks, "phases"), name, phase) {
+        tally_grid_add(grid, name);
+        add_ms(grid, tally_field_real(phase, "p50_us"));
+        add_ms(grid, tally_field_real(phase, "p99_us"));
+        add_ms(grid, tally_field_real(phase, "max_us"));
+    }
+    tally_grid_add(grid, "messages");
+    tally_grid_add_number(grid, tally_field_number(messages, "p50"));
+    tally_grid_add_number(grid, tally_field_number(messages, "p99"));
+    tally_grid_add_number(grid, tally_field_number(messages, "max"));
+    tally_grid_print(grid, stdout);
+    tally_grid_destroy(&grid);
+    putchar('\n');
 }
 
 static void
@@ -70,6 +100,7 @@ run_status(tally_call_t *call)
         tally_call_print_json(reply);
     } else {
         print_broker(reply);
+        print_ticks(reply);
         print_streams("QUEUE", json_object_get(reply, "queues"));
         if (json_array_size(json_object_get(reply, "tenants")) > 0) {
             print_streams("TENANT", json_object_get(reply, "tenants"));

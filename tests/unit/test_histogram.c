@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "clients/cmd/histogram.h"
+#include "lib/histogram.h"
 
 struct fixture {
     tally_histogram_t *one, *two;

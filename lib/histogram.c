@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //  histogram - see histogram.h.
 
-#include "clients/cmd/histogram.h"
+#include "lib/histogram.h"
 
 #include "lib/alloc.h"
 
@@ -76,6 +76,12 @@ tally_histogram_merge(tally_histogram_t *self, const tally_histogram_t *other)
     }
     self->count += other->count;
     self->max = other->max > self->max ? other->max : self->max;
+}
+
+void
+tally_histogram_clear(tally_histogram_t *self)
+{
+    *self = (tally_histogram_t){0};
 }
 
 uint64_t

@@ -6,8 +6,8 @@
 //  that are exact.  Adding is a few instructions and no allocation.  Histograms can be merged.  One
 //  thread each.
 
-#ifndef TALLY_CMD_HISTOGRAM_H
-#define TALLY_CMD_HISTOGRAM_H
+#ifndef TALLY_HISTOGRAM_H
+#define TALLY_HISTOGRAM_H
 
 #include <stdint.h>
 
@@ -20,6 +20,7 @@ tally_histogram_t *tally_histogram_new(void);
 void tally_histogram_destroy(tally_histogram_t **self_p);
 void tally_histogram_add(tally_histogram_t *self, uint64_t value, uint64_t count);
 void tally_histogram_merge(tally_histogram_t *self, const tally_histogram_t *other);
+void tally_histogram_clear(tally_histogram_t *self);
 
 uint64_t tally_histogram_count(const tally_histogram_t *self);
 uint64_t tally_histogram_max(const tally_histogram_t *self);    // 0 when there is none
