@@ -12,6 +12,7 @@
 #include "lib/alloc.h"
 #include "lib/limits.h"
 #include "lib/log.h"
+#include "lib/socket.h"
 
 #define FEED_HWM 10000    // per subscriber; beyond, it misses messages and sees so by seq
 #define TOPICS_MAX                                                                                 \
@@ -46,11 +47,11 @@ tally_broadcast_new(const char *endpoint, uint64_t epoch)
     tally_names_init(&self->topics, seed, topic_is);
     self->out = zsock_new(ZMQ_PUB);
     assert(self->out != NULL);
-    zsock_set_sndhwm(self->out, FEED_HWM);
-    zsock_set_linger(self->out, 0);
-    zsock_set_maxmsgsize(self->out, TALLY_TOPIC_BYTES_MAX
-                                        + 1);    // a subscriber's frames: one byte and a topic
-    if (zsock_bind(self->out, "%s", endpoint) == -1) {
+    //  A subscriber says one byte and a topic, shorter than the handshake.
+    const tally_socket_options_t options = {.send_max = FEED_HWM,
+                                            .receive_max = FEED_HWM,
+                                            .frame_bytes_max = TALLY_HANDSHAKE_BYTES_MAX};
+    if (tally_socket_bind(zsock_resolve(self->out), endpoint, &options) == -1) {
         tally_log_error("could not bind %s: %s", endpoint, zmq_strerror(errno));
         tally_broadcast_destroy(&self);
         return NULL;

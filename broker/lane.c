@@ -10,6 +10,7 @@
 
 #include "lib/alloc.h"
 #include "lib/log.h"
+#include "lib/socket.h"
 
 //  Notices come on top of deliveries; a stopped worker lets this many pile up, later ones are dropped.
 #define NOTICES_ROOM 16
@@ -58,11 +59,14 @@ tally_lane_new(const char *pattern, uint64_t worker, uint16_t credit)
     char *endpoint = endpoint_of(pattern, worker);
     self->out = zsock_new(ZMQ_PUSH);
     assert(self->out != NULL);
-    zsock_set_sndhwm(self->out, credit + NOTICES_ROOM);
-    zsock_set_linger(self->out, 0);
-    zsock_set_maxmsgsize(self->out, 64);    // a PULL peer has nothing to say
-    if (open_monitor(self) == -1 || zsock_bind(self->out, "%s", endpoint) == -1) {
-        tally_log_error("could not bind lane: %s  endpoint=%s", strerror(errno), endpoint);
+    //  A PULL peer has nothing to say once it is there.
+    const tally_socket_options_t options = {.send_max = credit + NOTICES_ROOM,
+                                            .receive_max = 1,
+                                            .frame_bytes_max = TALLY_HANDSHAKE_BYTES_MAX,
+                                            .own_beats = true};
+    if (open_monitor(self) == -1
+        || tally_socket_bind(zsock_resolve(self->out), endpoint, &options) == -1) {
+        tally_log_error("could not bind lane: %s  endpoint=%s", zmq_strerror(errno), endpoint);
         free(endpoint);
         tally_lane_destroy(&self);
         return NULL;

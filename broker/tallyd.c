@@ -20,6 +20,7 @@
 #include "lib/db.h"
 #include "lib/log.h"
 #include "lib/migrations.h"
+#include "lib/socket.h"
 
 static const tally_config_key_t keys[] = {
     {"front", "endpoint for clients and workers", "ipc:///tmp/tally-front", TALLY_CONFIG_TEXT, 0,
@@ -63,14 +64,11 @@ bind_socket(int type, const char *endpoint, char **bound)
 {
     zsock_t *socket = zsock_new(type);
     assert(socket != NULL);
-    zsock_set_linger(socket, 0);
-    zsock_set_sndhwm(socket, 1000);
-    zsock_set_rcvhwm(socket, 1000);
-    zsock_set_maxmsgsize(socket, TALLY_FRAME_BYTES_MAX);
-    if (type == ZMQ_ROUTER) {
-        zsock_set_router_mandatory(socket, 1);
-    }
-    if (zsock_bind(socket, "%s", endpoint) == -1) {
+    const tally_socket_options_t options = {.send_max = TALLY_FRONT_FRAMES_MAX,
+                                            .receive_max = TALLY_FRONT_FRAMES_MAX,
+                                            .frame_bytes_max = TALLY_FRAME_BYTES_MAX,
+                                            .own_beats = type == ZMQ_PULL};
+    if (tally_socket_bind(zsock_resolve(socket), endpoint, &options) == -1) {
         tally_log_error("could not bind %s: %s", endpoint, zmq_strerror(errno));
         zsock_destroy(&socket);
         return NULL;

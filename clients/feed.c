@@ -11,6 +11,7 @@
 #include "lib/clock.h"
 #include "lib/json.h"
 #include "lib/limits.h"
+#include "lib/socket.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -41,22 +42,14 @@ struct tally_feed {
 static int
 connect_socket(tally_feed_t *self, const char *endpoint)
 {
-    int hwm = RECEIVE_HWM;
-    int linger = 0;
-    int ipv6 = 1;
-    int reconnect_max = 1000;
-    int64_t size_max = TALLY_FRAME_BYTES_MAX;
     self->socket = zmq_socket(self->context, ZMQ_SUB);
     if (self->socket == NULL) {
         return -1;
     }
-    int rc = zmq_setsockopt(self->socket, ZMQ_RCVHWM, &hwm, sizeof hwm);
-    rc |= zmq_setsockopt(self->socket, ZMQ_LINGER, &linger, sizeof linger);
-    rc |= zmq_setsockopt(self->socket, ZMQ_IPV6, &ipv6, sizeof ipv6);
-    rc |= zmq_setsockopt(self->socket, ZMQ_RECONNECT_IVL_MAX, &reconnect_max, sizeof reconnect_max);
-    rc |= zmq_setsockopt(self->socket, ZMQ_MAXMSGSIZE, &size_max, sizeof size_max);
-    assert(rc == 0);
-    return zmq_connect(self->socket, endpoint);
+    const tally_socket_options_t options = {.send_max = 0,    // subscriptions must not get lost
+                                            .receive_max = RECEIVE_HWM,
+                                            .frame_bytes_max = TALLY_FRAME_BYTES_MAX};
+    return tally_socket_connect(self->socket, endpoint, &options);
 }
 
 tally_feed_t *

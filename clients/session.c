@@ -4,6 +4,7 @@
 #include "clients/session.h"
 
 #include "lib/alloc.h"
+#include "lib/socket.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -175,30 +176,19 @@ say_hello(tally_session_t *self)
 }
 
 static int
-set_int(void *socket, int option, int value)
-{
-    return zmq_setsockopt(socket, option, &value, sizeof value);
-}
-
-static int
 make_socket(tally_session_t *self)
 {
     self->socket = zmq_socket(self->context, ZMQ_DEALER);
     if (self->socket == NULL) {
         return -1;
     }
-    int64_t size_max = TALLY_FRAME_BYTES_MAX + FRAME_SLACK_BYTES;
     //  Receiving is bounded by what was sent: one answer each.  A limit here would lose answers in
     //  the front.
-    int rc = set_int(self->socket, ZMQ_RCVHWM, 0);
-    rc |= set_int(self->socket, ZMQ_SNDHWM, SEND_HWM);
-    rc |= set_int(self->socket, ZMQ_LINGER, 0);
-    rc |= set_int(self->socket, ZMQ_RECONNECT_IVL, 50);
-    rc |= set_int(self->socket, ZMQ_RECONNECT_IVL_MAX, 1000);
-    rc |= set_int(self->socket, ZMQ_IPV6, 1);
-    rc |= zmq_setsockopt(self->socket, ZMQ_MAXMSGSIZE, &size_max, sizeof size_max);
-    assert(rc == 0);
-    return zmq_connect(self->socket, self->list[self->current]);
+    const tally_socket_options_t options = {.send_max = SEND_HWM,
+                                            .receive_max = 0,
+                                            .frame_bytes_max = TALLY_FRAME_BYTES_MAX
+                                                               + FRAME_SLACK_BYTES};
+    return tally_socket_connect(self->socket, self->list[self->current], &options);
 }
 
 int

@@ -60,6 +60,22 @@
 #define TALLY_RESULT_KEPT_MS (3600 * 1000)
 #define TALLY_DEDUPE_KEPT_MS (24 * 3600 * 1000)
 
+//  Connections
+#define TALLY_HANDSHAKE_MS 3000    // a connection that has not said who it is by then is closed
+#define TALLY_HANDSHAKE_BYTES_MAX                                                                  \
+    1024                           // what both sides say before the first frame, CURVE or not
+#define TALLY_HEARTBEAT_MS 2000    // libzmq's own PINGs
+#define TALLY_HEARTBEAT_TIMEOUT_MS 10000    // a PING unanswered for so long ends the connection
+#define TALLY_HEARTBEAT_TTL_MS                                                                     \
+    15000    // the peer does so itself after this; 65600 overflows in libzmq
+#define TALLY_TCP_UNANSWERED_MS 10000    // bytes that TCP could not deliver for so long
+#define TALLY_CONNECT_MS 5000
+#define TALLY_RECONNECT_MS 50    // doubles up to the next
+#define TALLY_RECONNECT_MS_MAX 1000
+#define TALLY_BACKLOG 1024
+#define TALLY_FRONT_FRAMES_MAX                                                                     \
+    (TALLY_SEND_WINDOW + 64)    // of one peer, unread; who keeps to its window never waits
+
 //  Attempts
 #define TALLY_FAILURES_MAX_DEFAULT 5    // the worker said so this often: buried
 #define TALLY_CRASHES_MAX_DEFAULT 10    // alone in its lease and its worker died this often: buried

@@ -15,6 +15,7 @@
 #include "lib/alloc.h"
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "lib/socket.h"
 #include "lib/wire.h"
 
 #define ANSWER_MS 3000    // a front that is silent for so long is given up
@@ -69,11 +70,11 @@ connect_socket(int type, const char *endpoint, int hwm)
     if (sock == NULL) {
         return NULL;
     }
-    zsock_set_sndhwm(sock, hwm);
-    zsock_set_rcvhwm(sock, hwm);
-    zsock_set_linger(sock, 0);
-    zsock_set_maxmsgsize(sock, TALLY_FRAME_BYTES_MAX + 1024);
-    if (zmq_connect(zsock_resolve(sock), endpoint) == -1) {
+    const tally_socket_options_t options = {.send_max = hwm,
+                                            .receive_max = hwm,
+                                            .frame_bytes_max = TALLY_FRAME_BYTES_MAX + 1024,
+                                            .own_beats = type != ZMQ_DEALER};
+    if (tally_socket_connect(zsock_resolve(sock), endpoint, &options) == -1) {
         zsock_destroy(&sock);
     }
     return sock;

@@ -10,6 +10,7 @@
 
 #include "lib/alloc.h"
 #include "lib/log.h"
+#include "lib/socket.h"
 
 #define HELLO_ANSWER_MS 2000    // how long a front may take to answer
 #define RETRY_MS_MAX 5000       // full jitter up to here
@@ -107,11 +108,12 @@ connect_socket(int type, const char *endpoint, int send_hwm, int receive_hwm)
         tally_log_error("could not make a socket: %s", zmq_strerror(zmq_errno()));
         return NULL;
     }
-    zsock_set_sndhwm(sock, send_hwm);
-    zsock_set_rcvhwm(sock, receive_hwm);
-    zsock_set_linger(sock, LINGER_MS);
-    zsock_set_maxmsgsize(sock, TALLY_FRAME_BYTES_MAX + 1024);
-    if (zmq_connect(zsock_resolve(sock), endpoint) == -1) {
+    const tally_socket_options_t options = {.send_max = send_hwm,
+                                            .receive_max = receive_hwm,
+                                            .frame_bytes_max = TALLY_FRAME_BYTES_MAX + 1024,
+                                            .linger_ms = LINGER_MS,
+                                            .own_beats = type != ZMQ_DEALER};
+    if (tally_socket_connect(zsock_resolve(sock), endpoint, &options) == -1) {
         tally_log_error("could not connect to \"%s\": %s", endpoint, zmq_strerror(zmq_errno()));
         zsock_destroy(&sock);
     }

@@ -10,6 +10,7 @@
 #include "clients/cmd/bench.h"
 
 #include "lib/clock.h"
+#include "lib/socket.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -52,20 +53,18 @@ disconnect(struct worker *w)
 }
 
 static void *
-connect_socket(const struct worker *w, int type, const char *endpoint, int reconnect_ms)
+connect_socket(const struct worker *w, int type, const char *endpoint)
 {
     void *socket = zmq_socket(w->context, type);
     if (socket == NULL) {
         return NULL;
     }
-    int linger = 0;
-    int hwm = TALLY_CREDIT_MAX + 16;
-    int rc = zmq_setsockopt(socket, ZMQ_LINGER, &linger, sizeof linger);
-    rc |= zmq_setsockopt(socket, ZMQ_RCVHWM, &hwm, sizeof hwm);
-    rc |= zmq_setsockopt(socket, ZMQ_SNDHWM, &hwm, sizeof hwm);
-    rc |= zmq_setsockopt(socket, ZMQ_RECONNECT_IVL, &reconnect_ms, sizeof reconnect_ms);
-    assert(rc == 0);
-    if (zmq_connect(socket, endpoint) == -1) {
+    const tally_socket_options_t options = {.send_max = TALLY_CREDIT_MAX + 16,
+                                            .receive_max = TALLY_CREDIT_MAX + 16,
+                                            .frame_bytes_max = TALLY_FRAME_BYTES_MAX + 1024,
+                                            .once = type == ZMQ_PULL,
+                                            .own_beats = type != ZMQ_DEALER};
+    if (tally_socket_connect(socket, endpoint, &options) == -1) {
         zmq_close(socket);
         return NULL;
     }
@@ -106,8 +105,8 @@ join(struct worker *w, const tally_welcome_t *welcome)
     char sink[TALLY_ENDPOINT_BYTES_MAX + 1];
     snprintf(lane, sizeof lane, "%.*s", (int)welcome->lane.size, (const char *)welcome->lane.data);
     snprintf(sink, sizeof sink, "%.*s", (int)welcome->sink.size, (const char *)welcome->sink.data);
-    w->lane = connect_socket(w, ZMQ_PULL, lane, -1);
-    w->sink = connect_socket(w, ZMQ_PUSH, sink, 100);
+    w->lane = connect_socket(w, ZMQ_PULL, lane);
+    w->sink = connect_socket(w, ZMQ_PUSH, sink);
     if (w->lane == NULL || w->sink == NULL) {
         return -1;
     }
@@ -153,7 +152,7 @@ static int
 greet(struct worker *w)
 {
     disconnect(w);
-    w->front = connect_socket(w, ZMQ_DEALER, w->bench->endpoint, 100);
+    w->front = connect_socket(w, ZMQ_DEALER, w->bench->endpoint);
     if (w->front == NULL) {
         fprintf(stderr, "tally: bench worker: could not connect to %s: %s\n", w->bench->endpoint,
                 zmq_strerror(errno));

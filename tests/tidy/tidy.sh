@@ -29,6 +29,9 @@ check_code() {
         banned["atoi"] = banned["atol"] = banned["atoll"] = banned["atof"] = "use strtol and look at its end"
         banned["alloca"] = "use tally_alloc"
         banned["system"] = banned["popen"] = "use fork and execv"
+        # Monitors and tests say so: they are made where nobody else can come.
+        unbounded["zmq_bind"] = unbounded["zmq_connect"] = unbounded["zsock_bind"] = unbounded["zsock_connect"] = \
+            "use tally_socket_bind or tally_socket_connect: they leave nothing to the defaults of libzmq"
         banned["zclock_time"] = "use zclock_mono or tally_clock_now_ms"
     }
 
@@ -68,6 +71,9 @@ check_code() {
             gsub(/ /, "", name)
             if (name in banned) {
                 say("banned", name "(): " banned[name])
+            }
+            if (name in unbounded && folder != "tests" && FILENAME != "lib/socket.c" && code !~ /monitor/) {
+                say("socket", name "(): " unbounded[name])
             }
             rest = substr(rest, RSTART + RLENGTH)
         }

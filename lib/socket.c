@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT
+//  socket - see socket.h.
+
+#include "lib/socket.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <zmq.h>
+
+#include "lib/limits.h"
+
+static void
+set(void *socket, int option, int value)
+{
+    int rc = zmq_setsockopt(socket, option, &value, sizeof value);
+    assert(rc == 0);
+}
+
+static bool
+is_known(const char *endpoint)
+{
+    static const char *const transports[] = {"tcp://", "ipc://", "inproc://"};
+    for (size_t i = 0; i < sizeof transports / sizeof transports[0]; i++) {
+        if (strncmp(endpoint, transports[i], strlen(transports[i])) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+set_bounds(void *socket, const tally_socket_options_t *options)
+{
+    assert(options->send_max >= 0 && options->receive_max >= 0);
+    //  libzmq holds the handshake to the same limit: below, nobody could connect.
+    assert(options->frame_bytes_max >= TALLY_HANDSHAKE_BYTES_MAX);
+    assert(options->linger_ms >= 0);
+    set(socket, ZMQ_SNDHWM, options->send_max);
+    set(socket, ZMQ_RCVHWM, options->receive_max);
+    set(socket, ZMQ_LINGER, options->linger_ms);
+    int rc = zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &options->frame_bytes_max,
+                            sizeof options->frame_bytes_max);
+    assert(rc == 0);
+}
+
+static void
+set_timers(void *socket, const tally_socket_options_t *options)
+{
+    set(socket, ZMQ_HANDSHAKE_IVL, TALLY_HANDSHAKE_MS);
+    set(socket, ZMQ_HEARTBEAT_IVL, options->own_beats ? 0 : TALLY_HEARTBEAT_MS);
+    set(socket, ZMQ_HEARTBEAT_TIMEOUT, TALLY_HEARTBEAT_TIMEOUT_MS);
+    set(socket, ZMQ_HEARTBEAT_TTL, options->own_beats ? 0 : TALLY_HEARTBEAT_TTL_MS);
+    set(socket, ZMQ_TCP_MAXRT, TALLY_TCP_UNANSWERED_MS);
+    set(socket, ZMQ_CONNECT_TIMEOUT, TALLY_CONNECT_MS);
+    set(socket, ZMQ_RECONNECT_IVL, options->once ? -1 : TALLY_RECONNECT_MS);
+    set(socket, ZMQ_RECONNECT_IVL_MAX, TALLY_RECONNECT_MS_MAX);
+    //  Whoever must not wait says so when it sends or receives.
+    set(socket, ZMQ_SNDTIMEO, -1);
+    set(socket, ZMQ_RCVTIMEO, -1);
+}
+
+static void
+set_all(void *socket, const tally_socket_options_t *options)
+{
+    int type = 0;
+    size_t size = sizeof type;
+    int rc = zmq_getsockopt(socket, ZMQ_TYPE, &type, &size);
+    assert(rc == 0);
+    set_bounds(socket, options);
+    set_timers(socket, options);
+    set(socket, ZMQ_BACKLOG, TALLY_BACKLOG);
+    set(socket, ZMQ_IMMEDIATE, 0);
+    if (type == ZMQ_ROUTER) {
+        set(socket, ZMQ_ROUTER_MANDATORY,
+            1);    // who is gone or full is an error, not a silent loss
+        set(socket, ZMQ_ROUTER_HANDOVER, 0);    // nobody takes over another's answers by its name
+    }
+}
+
+//  libzmq looks at one address of a name, so both ends must mean the same kind: names are IPv4, [::1] is not.
+static void
+set_address_kind(void *socket, const char *endpoint)
+{
+    set(socket, ZMQ_IPV6, strchr(endpoint, '[') != NULL);
+}
+
+int
+tally_socket_bind(void *socket, const char *endpoint, const tally_socket_options_t *options)
+{
+    if (!is_known(endpoint)) {
+        errno = EPROTONOSUPPORT;
+        return -1;
+    }
+    set_all(socket, options);
+    set_address_kind(socket, endpoint);
+    return zmq_bind(socket, endpoint);
+}
+
+int
+tally_socket_connect(void *socket, const char *endpoint, const tally_socket_options_t *options)
+{
+    if (!is_known(endpoint)) {
+        errno = EPROTONOSUPPORT;
+        return -1;
+    }
+    set_all(socket, options);
+    set_address_kind(socket, endpoint);
+    return zmq_connect(socket, endpoint);
+}

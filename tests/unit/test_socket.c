@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT
+//  socket: no option of a socket is left to libzmq's defaults.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <zmq.h>
+
+#include "lib/limits.h"
+#include "lib/socket.h"
+
+struct fixture {
+    void *context;
+    void *socket, *other;    // of the test's making
+};
+
+static const tally_socket_options_t some = {.send_max = 7,
+                                            .receive_max = 8,
+                                            .frame_bytes_max = TALLY_HANDSHAKE_BYTES_MAX,
+                                            .linger_ms = 10};
+
+static int
+set_up(void **state)
+{
+    static struct fixture f;
+    f.context = zmq_ctx_new();
+    f.socket = f.other = NULL;
+    *state = &f;
+    return f.context == NULL ? -1 : 0;
+}
+
+static int
+tear_down(void **state)
+{
+    struct fixture *f = *state;
+    if (f->socket != NULL) {
+        zmq_close(f->socket);
+    }
+    if (f->other != NULL) {
+        zmq_close(f->other);
+    }
+    zmq_ctx_term(f->context);
+    return 0;
+}
+
+static void *
+make(struct fixture *f, int type)
+{
+    if (f->socket != NULL) {
+        zmq_close(f->socket);
+    }
+    f->socket = zmq_socket(f->context, type);
+    assert_non_null(f->socket);
+    return f->socket;
+}
+
+static int
+get(void *socket, int option)
+{
+    int value = 0;
+    size_t size = sizeof value;
+    assert_int_equal(zmq_getsockopt(socket, option, &value, &size), 0);
+    return value;
+}
+
+static void
+what_the_caller_says_is_set(void **state)
+{
+    struct fixture *f = *state;
+    void *socket = make(f, ZMQ_PULL);
+    assert_int_equal(tally_socket_bind(socket, "tcp://127.0.0.1:*", &some), 0);
+    assert_int_equal(get(socket, ZMQ_SNDHWM), 7);
+    assert_int_equal(get(socket, ZMQ_RCVHWM), 8);
+    assert_int_equal(get(socket, ZMQ_LINGER), 10);
+    int64_t bytes = 0;
+    size_t size = sizeof bytes;
+    assert_int_equal(zmq_getsockopt(socket, ZMQ_MAXMSGSIZE, &bytes, &size), 0);
+    assert_int_equal(bytes, TALLY_HANDSHAKE_BYTES_MAX);
+}
+
+static void
+strangers_and_dead_peers_have_their_time(void **state)
+{
+    struct fixture *f = *state;
+    void *socket = make(f, ZMQ_ROUTER);
+    assert_int_equal(tally_socket_bind(socket, "tcp://127.0.0.1:*", &some), 0);
+    assert_int_equal(get(socket, ZMQ_HANDSHAKE_IVL), 3000);
+    assert_int_equal(get(socket, ZMQ_HEARTBEAT_IVL), 2000);
+    assert_int_equal(get(socket, ZMQ_HEARTBEAT_TIMEOUT), 10000);
+    assert_int_equal(get(socket, ZMQ_HEARTBEAT_TTL), 15000);
+    assert_int_equal(get(socket, ZMQ_TCP_MAXRT), 10000);
+    assert_int_equal(get(socket, ZMQ_BACKLOG), 1024);
+}
+
+static void
+where_tally_beats_by_itself_libzmq_does_not(void **state)
+{
+    struct fixture *f = *state;
+    void *socket = make(f, ZMQ_PUSH);
+    tally_socket_options_t options = some;
+    options.own_beats = true;
+    assert_int_equal(tally_socket_bind(socket, "tcp://127.0.0.1:*", &options), 0);
+    assert_int_equal(get(socket, ZMQ_HEARTBEAT_IVL), 0);
+    assert_int_equal(get(socket, ZMQ_HEARTBEAT_TTL), 0);
+}
+
+static void
+who_connects_once_does_not_come_back(void **state)
+{
+    struct fixture *f = *state;
+    void *socket = make(f, ZMQ_DEALER);
+    assert_int_equal(tally_socket_connect(socket, "tcp://127.0.0.1:9", &some), 0);
+    assert_int_equal(get(socket, ZMQ_RECONNECT_IVL), 50);
+    assert_int_equal(get(socket, ZMQ_RECONNECT_IVL_MAX), 1000);
+    assert_int_equal(get(socket, ZMQ_CONNECT_TIMEOUT), 5000);
+    socket = make(f, ZMQ_DEALER);
+    tally_socket_options_t options = some;
+    options.once = true;
+    assert_int_equal(tally_socket_connect(socket, "tcp://127.0.0.1:9", &options), 0);
+    assert_int_equal(get(socket, ZMQ_RECONNECT_IVL), -1);
+}
+
+//  Getsockopt does not tell about ROUTER's own options; what they do does.
+static void
+a_router_says_when_nobody_is_there(void **state)
+{
+    struct fixture *f = *state;
+    void *socket = make(f, ZMQ_ROUTER);
+    assert_int_equal(tally_socket_bind(socket, "tcp://127.0.0.1:*", &some), 0);
+    assert_int_equal(zmq_send(socket, "nobody", 6, ZMQ_SNDMORE | ZMQ_DONTWAIT), -1);
+    assert_int_equal(errno, EHOSTUNREACH);
+}
+
+static void
+other_transports_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const others[] = {"udp://127.0.0.1:9",
+                                         "pgm://127.0.0.1:9",
+                                         "norm://127.0.0.1:9",
+                                         "tipc://{9,0,9}",
+                                         "vmci://9:9",
+                                         "TCP://127.0.0.1:9",
+                                         "9",
+                                         ""};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        void *socket = make(f, ZMQ_PULL);
+        assert_int_equal(tally_socket_bind(socket, others[i], &some), -1);
+        assert_int_equal(errno, EPROTONOSUPPORT);
+        assert_int_equal(tally_socket_connect(socket, others[i], &some), -1);
+        assert_int_equal(errno, EPROTONOSUPPORT);
+    }
+}
+
+static void
+an_endpoint_that_is_none_is_an_answer(void **state)
+{
+    struct fixture *f = *state;
+    void *socket = make(f, ZMQ_PULL);
+    assert_int_equal(tally_socket_bind(socket, "tcp://127.0.0.1", &some), -1);
+    assert_int_equal(errno, EINVAL);
+}
+
+static void
+ipv6_is_listened_to_and_connected_to(void **state)
+{
+    struct fixture *f = *state;
+    void *socket = make(f, ZMQ_PULL);
+    if (tally_socket_bind(socket, "tcp://[::1]:*", &some) == -1) {
+        skip();    // a machine without IPv6
+    }
+    assert_int_equal(get(socket, ZMQ_IPV6), 1);
+}
+
+//  Whatever kinds of address the name has here.
+static void
+a_name_is_reached_where_it_is_listened_on(void **state)
+{
+    struct fixture *f = *state;
+    void *socket = make(f, ZMQ_PULL);
+    assert_int_equal(tally_socket_bind(socket, "tcp://127.0.0.1:*", &some), 0);
+    char endpoint[64];
+    size_t size = sizeof endpoint;
+    assert_int_equal(zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, endpoint, &size), 0);
+    char name[64];
+    snprintf(name, sizeof name, "tcp://localhost%s", strrchr(endpoint, ':'));
+    f->other = zmq_socket(f->context, ZMQ_PUSH);
+    assert_int_equal(tally_socket_connect(f->other, name, &some), 0);
+    assert_int_equal(zmq_send(f->other, "x", 1, 0), 1);
+    zmq_pollitem_t item = {.socket = socket, .events = ZMQ_POLLIN};
+    assert_int_equal(zmq_poll(&item, 1, 5000), 1);
+}
+
+int
+main(int argc, char **argv)
+{
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_the_caller_says_is_set, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(strangers_and_dead_peers_have_their_time, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(where_tally_beats_by_itself_libzmq_does_not, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(who_connects_once_does_not_come_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_router_says_when_nobody_is_there, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(other_transports_are_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_endpoint_that_is_none_is_an_answer, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(ipv6_is_listened_to_and_connected_to, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_name_is_reached_where_it_is_listened_on, set_up,
+                                        tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
