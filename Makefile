@@ -12,6 +12,7 @@
 #   clients/*.c             libtally;  clients/cmd/*.c: the tally command (its main: clients/cmd/main.c)
 #   clients/examples/X.c    build/examples/X, linked to libtally as a user would
 #   tests/SUITE/test_X.c    build/tests/SUITE/test_X; other .c files there are linked to each of them
+#   tests/faults/main_X.c   build/tests/faults/X
 # A second tree for sanitizers: make BUILD=build/asan SANITIZE=1 ...
 
 BUILD ?= build
@@ -72,7 +73,7 @@ LIBTALLY = $(if $(CLIENT_OBJECTS),$(BUILD)/lib/libtally.a $(BUILD)/lib/libtally.
 EXAMPLES = $(if $(CLIENT_OBJECTS),$(patsubst clients/examples/%.c,$(BUILD)/examples/%,$(wildcard clients/examples/*.c)))
 UNITS = $(wildcard systemd/*.service systemd/*.target)
 
-SUITES = unit protocol simulation integration
+SUITES = unit protocol simulation faults integration
 TEST_SOURCES = $(foreach suite,$(SUITES),$(wildcard tests/$(suite)/test_*.c))
 TESTS = $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%)
 
@@ -180,7 +181,7 @@ $(BUILD)/examples/%: clients/examples/%.c $(BUILD)/lib/libtally.so
 # ---- tests ----------------------------------------------------------------------------------------------
 # A test is linked to the folders whose headers it or its companions include, and to lib.
 
-companions = $(call object,$(filter-out %/main.c $(dir $(1))test_%.c,$(wildcard $(dir $(1))*.c)))
+companions = $(call object,$(filter-out %/main.c $(dir $(1))main_%.c $(dir $(1))test_%.c,$(wildcard $(dir $(1))*.c)))
 folders_of = $(sort $(shell sed -n 's!^\#include "\(broker\|workers\|clients/cmd\|clients\)/.*!\1!p' \
                  $(1) $(filter-out $(dir $(1))test_%,$(wildcard $(dir $(1))*.[ch]))))
 archives_of = $(if $(filter clients/cmd,$(1)),$(BUILD)/cmd.a $(BUILD)/clients.a) \
@@ -200,6 +201,14 @@ MODEL_OBJECTS = $(call object,$(wildcard tests/unit/fake_store*.c))
 $(BUILD)/tests/simulation/test_simulation: $(MODEL_OBJECTS)
 $(BUILD)/tests/simulation/simulate: $(call object,$(filter-out tests/simulation/test_%.c,$(wildcard tests/simulation/*.c))) \
                                     $(MODEL_OBJECTS) $(BUILD)/broker.a $(BUILD)/lib.a
+	@mkdir -p $(@D)
+	$(call say,link,$@)
+	$(Q)$(CC) -pie $(ALL_LDFLAGS) -o $@ $^ $(LIBS_ALL)
+
+# Programs of the fault harness: main_X.c becomes build/tests/faults/X.
+FAULT_PROGRAMS = $(patsubst tests/faults/main_%.c,$(BUILD)/tests/faults/%,$(wildcard tests/faults/main_*.c))
+$(FAULT_PROGRAMS): $(BUILD)/tests/faults/%: $(BUILD)/obj/tests/faults/main_%.o $(call companions,tests/faults/) \
+                   $(call archives_of,$(call folders_of,tests/faults/))
 	@mkdir -p $(@D)
 	$(call say,link,$@)
 	$(Q)$(CC) -pie $(ALL_LDFLAGS) -o $@ $^ $(LIBS_ALL)
