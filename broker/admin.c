@@ -229,7 +229,14 @@ tally_admin(tally_broker_t *self, uint64_t route, uint64_t request, tally_bytes_
         {"dead.drop", tally_admin_dead_drop, true},
     };
     tally_admin_call_t call = {self, route, request, NULL};
-    json_t *body = tally_json_parse(text, NULL);
+    tally_json_fault_t fault;
+    json_t *body = tally_json_load(text, TALLY_ADMIN_BYTES_MAX, TALLY_JSON_GIVEN, &fault);
+    if (body == NULL) {
+        char *told = tally_json_fault_print(&fault);
+        tally_admin_refuse(&call, TALLY_E_JSON, told);
+        free(told);
+        return;
+    }
     call.body = body;
     const char *op = json_string_value(json_object_get(body, "op"));
     if (op == NULL) {

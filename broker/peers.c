@@ -245,7 +245,10 @@ may_publish(tally_bytes_t topic)
 static void
 publish_record(tally_broker_t *self, const tally_record_t *record)
 {
-    json_t *object = may_publish(record->text) ? tally_json_parse(record->body, NULL) : NULL;
+    json_t *object = may_publish(record->text)
+                         ? tally_json_load(record->body, TALLY_FRAME_BYTES_MAX, TALLY_JSON_MADE,
+                                           NULL)
+                         : NULL;
     if (!json_is_object(object)) {
         json_decref(object);
         self->counters.frames_refused++;

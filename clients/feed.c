@@ -191,7 +191,7 @@ static bool
 read_publication(tally_feed_t *self, tally_publication_t *publication)
 {
     tally_bytes_t text = {zmq_msg_data(&self->json), zmq_msg_size(&self->json)};
-    json_t *object = tally_json_parse(text, NULL);
+    json_t *object = tally_json_load(text, TALLY_FRAME_BYTES_MAX, TALLY_JSON_MADE, NULL);
     const json_t *seq = json_object_get(object, "seq");
     const json_t *epoch = json_object_get(object, "epoch");
     bool good = json_is_integer(seq) && json_is_integer(epoch);

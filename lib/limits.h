@@ -27,9 +27,20 @@
 #define TALLY_FRAME_BYTES_MAX (16 * 1024 * 1024)
 #define TALLY_BATCH_MESSAGES_MAX 1000    // messages per send, records' ids, messages per delivery
 #define TALLY_RECORDS_MAX 1000           // records per sink frame
-#define TALLY_PARTS_MAX 8             // frames of one multipart; more closes nothing, it is refused
+#define TALLY_PARTS_MAX 8    // frames of one multipart; more closes nothing, it is refused
+#define TALLY_ADMIN_BYTES_MAX (64 * 1024)
 #define TALLY_WORKER_QUEUES_MAX 16    // queues that one worker may take
+
+//  JSON that clients give (see lib/json.h)
 #define TALLY_JSON_DEPTH_MAX 32
+#define TALLY_JSON_KEYS_MAX 1024       // of one object
+#define TALLY_JSON_VALUES_MAX 65536    // of one text
+#define TALLY_JSON_KEY_BYTES_MAX 255
+#define TALLY_JSON_STRING_BYTES_MAX (64 * 1024)    // without escapes, as UTF-8
+#define TALLY_JSON_NUMBER_BYTES_MAX 100
+#define TALLY_JSON_DIGITS_MAX 17    // from the first digit of a real that is not 0 to the last
+#define TALLY_JSON_MAGNITUDE_MIN (-307)    // of a real, as a power of ten: smaller ones lose digits
+#define TALLY_JSON_MAGNITUDE_MAX 308
 
 //  Message options
 #define TALLY_PRIORITY_LEVELS 4    // 0 lowest .. 3 highest

@@ -202,8 +202,8 @@ add_to_state(const tally_wire_t *stored, const struct tallied *tallied)
     char *text = NULL;
     int rc = 0;
     if (stored->size > 0) {
-        json = tally_json_parse((tally_bytes_t){stored->data, stored->size}, STATE_BYTES_MAX,
-                                &problem);
+        json = tally_json_parse_made((tally_bytes_t){stored->data, stored->size}, STATE_BYTES_MAX,
+                                     &problem);
         before = json == NULL ? NULL : tally_statistics_decode(json, &problem);
         rc = before == NULL ? -1 : tally_statistics_merge(sum, before, &problem);
     }

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 //  Cutting may have left half a character; the rest came from texts that were UTF-8 already.
 static void
@@ -36,53 +37,32 @@ tally_problem_set(tally_problem_t *problem, const char *format, ...)
     return -1;
 }
 
-//  The parser recurses; so the depth is looked at before it starts.
-static bool
-too_deep(tally_bytes_t text)
+static json_t *
+parse(tally_bytes_t text, size_t bytes_max, tally_json_source_t source, tally_problem_t *problem)
 {
-    size_t depth = 0;
-    bool quoted = false;
-    const char *at = text.data;
-    for (size_t i = 0; i < text.size; i++) {
-        if (quoted) {
-            if (at[i] == '\\') {
-                i++;
-            } else if (at[i] == '"') {
-                quoted = false;
-            }
-        } else if (at[i] == '"') {
-            quoted = true;
-        } else if (at[i] == '[' || at[i] == '{') {
-            if (++depth > TALLY_JSON_DEPTH_MAX) {
-                return true;
-            }
-        } else if ((at[i] == ']' || at[i] == '}') && depth > 0) {
-            depth--;
-        }
+    tally_json_fault_t fault;
+    json_t *value = tally_json_load(text, bytes_max, source, &fault);
+    if (value == NULL && fault.code == TALLY_JSON_SIZE) {
+        tally_problem_set(problem, "it is %zu bytes long; at most %zu are allowed", text.size,
+                          bytes_max);
+    } else if (value == NULL) {
+        char *told = tally_json_fault_print(&fault);
+        tally_problem_set(problem, "it is not JSON that is taken here: %s", told);
+        free(told);
     }
-    return false;
+    return value;
 }
 
 json_t *
 tally_json_parse(tally_bytes_t text, size_t bytes_max, tally_problem_t *problem)
 {
-    if (text.size > bytes_max) {
-        tally_problem_set(problem, "it is %zu bytes long; at most %zu are allowed", text.size,
-                          bytes_max);
-        return NULL;
-    }
-    if (too_deep(text)) {
-        tally_problem_set(problem, "it is nested deeper than %d levels", TALLY_JSON_DEPTH_MAX);
-        return NULL;
-    }
-    json_error_t error;
-    json_t *value = json_loadb(text.data == NULL ? "" : text.data, text.size,
-                               JSON_REJECT_DUPLICATES, &error);
-    if (value == NULL) {
-        tally_problem_set(problem, "it is not JSON: %s, line %d, column %d", error.text, error.line,
-                          error.column);
-    }
-    return value;
+    return parse(text, bytes_max, TALLY_JSON_GIVEN, problem);
+}
+
+json_t *
+tally_json_parse_made(tally_bytes_t text, size_t bytes_max, tally_problem_t *problem)
+{
+    return parse(text, bytes_max, TALLY_JSON_MADE, problem);
 }
 
 const char *

@@ -216,7 +216,7 @@ struct tracing {
 static tally_partial_t *
 read_output(tally_bytes_t output, tally_problem_t *problem)
 {
-    json_t *json = tally_json_parse(output, OUTPUT_BYTES_MAX, problem);
+    json_t *json = tally_json_parse_made(output, OUTPUT_BYTES_MAX, problem);
     if (json == NULL) {
         return NULL;
     }
@@ -307,8 +307,8 @@ join_survey(struct ending *self, tally_watched_t *watched, json_t *counts)
     tally_statistics_t *sum = tally_statistics_empty(watched->slug);
     const tally_statistics_t *base = tally_partial_find(self->whole, watched->slug);
     tally_statistics_t *since = NULL;
-    json_t *json = tally_json_parse(tally_bytes_of(watched->since), OUTPUT_BYTES_MAX,
-                                    &self->problem);
+    json_t *json = tally_json_parse_made(tally_bytes_of(watched->since), OUTPUT_BYTES_MAX,
+                                         &self->problem);
     int rc = -1;
     if (json != NULL) {
         since = tally_statistics_decode(json, &self->problem);

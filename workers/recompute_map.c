@@ -164,7 +164,7 @@ take_output(void *context, int32_t number, tally_bytes_t output)
 {
     struct block *self = context;
     (void)number;
-    json_t *json = tally_json_parse(output, OUTPUT_BYTES_MAX, &self->problem);
+    json_t *json = tally_json_parse_made(output, OUTPUT_BYTES_MAX, &self->problem);
     if (json == NULL || tally_partial_merge(self->partial, json, &self->problem) == -1) {
         self->wrong = true;
     }

@@ -17,7 +17,7 @@ read_statistics(const tally_entry_t *entry, const tally_state_t *state, tally_pr
     int rc = 0;
     if (state->exists) {
         tally_bytes_t text = {state->state.data, state->state.size};
-        json_t *json = tally_json_parse(text, STATE_BYTES_MAX, problem);
+        json_t *json = tally_json_parse_made(text, STATE_BYTES_MAX, problem);
         tally_statistics_t *stored = json == NULL ? NULL : tally_statistics_decode(json, problem);
         rc = stored == NULL ? -1 : tally_statistics_merge(shown, stored, problem);
         tally_statistics_destroy(&stored);

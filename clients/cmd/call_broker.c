@@ -250,11 +250,13 @@ tally_call_client(tally_call_t *self, int *code)
 static int
 take_reply(const tally_call_t *self, tally_bytes_t text, json_t **reply)
 {
-    json_error_t error;
-    json_t *value = tally_json_parse(text, &error);
+    tally_json_fault_t fault;
+    json_t *value = tally_json_load(text, TALLY_FRAME_BYTES_MAX, TALLY_JSON_MADE, &fault);
     if (!json_is_object(value)) {
         json_decref(value);
-        return tally_call_fail(self, TALLY_EXIT_BUG, "ANSWER: not JSON: %s", error.text);
+        return tally_call_fail(self, TALLY_EXIT_BUG, "ANSWER: not a JSON object%s%s",
+                               fault.code == TALLY_JSON_FINE ? "" : ": ",
+                               fault.code == TALLY_JSON_FINE ? "" : fault.text);
     }
     if (!json_is_true(json_object_get(value, "ok"))) {
         int code = tally_call_fail_reply(self, value);

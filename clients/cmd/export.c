@@ -39,7 +39,7 @@ static void
 show_progress(struct following *f, const tally_publication_t *publication)
 {
     tally_bytes_t text = {publication->json, publication->json_bytes};
-    json_t *news = tally_json_parse(text, NULL);
+    json_t *news = tally_json_load(text, TALLY_FRAME_BYTES_MAX, TALLY_JSON_MADE, NULL);
     if (strcmp(tally_field_text(news, "export"), f->id) == 0) {
         int64_t done = tally_field_number(news, "rows_done");
         int64_t total = tally_field_number(news, "rows_total");
@@ -84,7 +84,8 @@ print_result(const struct following *f, const tally_event_t *event)
         return tally_call_fail(f->call, TALLY_EXIT_NO, "export %s failed: %.*s", f->id,
                                (int)event->body_bytes, (const char *)event->body);
     }
-    json_t *result = tally_json_parse((tally_bytes_t){event->body, event->body_bytes}, NULL);
+    json_t *result = tally_json_load((tally_bytes_t){event->body, event->body_bytes},
+                                     TALLY_FRAME_BYTES_MAX, TALLY_JSON_MADE, NULL);
     int code = TALLY_EXIT_OK;
     if (!json_is_true(json_object_get(result, "ok"))) {
         code = tally_call_fail_reply(f->call, result);

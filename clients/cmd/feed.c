@@ -39,7 +39,8 @@ print_json(const tally_publication_t *publication)
 {
     tally_bytes_t text = {publication->json, publication->json_bytes};
     json_t *object = json_pack("{s:s, s:I, s:o}", "topic", publication->topic, "lost",
-                               (json_int_t)publication->lost, "body", tally_json_parse(text, NULL));
+                               (json_int_t)publication->lost, "body",
+                               tally_json_load(text, TALLY_FRAME_BYTES_MAX, TALLY_JSON_MADE, NULL));
     tally_call_print_json(object);
     json_decref(object);
 }

@@ -54,11 +54,12 @@ refuse_line(struct submission *s, const char *reason)
 static bool
 check_line(struct submission *s, tally_bytes_t line)
 {
-    json_error_t error;
-    json_t *response = tally_json_parse(line, &error);
+    tally_json_fault_t fault;
+    json_t *response = tally_json_load(line, LINE_BYTES_MAX, TALLY_JSON_GIVEN, &fault);
+    char *told = NULL;
     const char *reason = NULL;
     if (response == NULL) {
-        reason = error.text;
+        reason = told = tally_json_fault_print(&fault);
     } else if (!json_is_object(response)) {
         reason = "not a JSON object";
     } else if (!json_is_string(json_object_get(response, "response_id"))) {
@@ -70,6 +71,7 @@ check_line(struct submission *s, tally_bytes_t line)
         refuse_line(s, reason);
     }
     json_decref(response);
+    free(told);
     return reason == NULL;
 }
 

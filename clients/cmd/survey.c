@@ -29,12 +29,13 @@ run_put(tally_call_t *call)
     if (text == NULL) {
         return tally_call_fail(call, TALLY_EXIT_DATA, "%s: %s", path, tally_file_why());
     }
-    json_error_t error;
-    json_t *definition = tally_json_parse((tally_bytes_t){text, bytes}, &error);
+    tally_json_fault_t fault;
+    json_t *definition = tally_json_load((tally_bytes_t){text, bytes}, SURVEY_BYTES_MAX,
+                                         TALLY_JSON_GIVEN, &fault);
     free(text);
     if (definition == NULL) {
-        return tally_call_fail(call, TALLY_EXIT_DATA, "%s:%d:%d: JSON: %s", path, error.line,
-                               error.column, error.text);
+        return tally_call_fail(call, TALLY_EXIT_DATA, "%s:%zu:%zu: JSON: %s: %s", path, fault.line,
+                               fault.column, tally_json_code_name(fault.code), fault.text);
     }
     json_t *reply;
     int code = tally_call_ask(call, "survey", tenant,

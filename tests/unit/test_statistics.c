@@ -108,7 +108,7 @@ static tally_statistics_t *
 decode(const char *text)
 {
     tally_problem_t problem;
-    json_t *json = tally_json_parse(tally_bytes_of(text), strlen(text), &problem);
+    json_t *json = tally_json_parse_made(tally_bytes_of(text), strlen(text), &problem);
     assert_non_null(json);
     tally_statistics_t *statistics = tally_statistics_decode(json, &problem);
     json_decref(json);

@@ -162,7 +162,9 @@ definition_that_is_not_a_survey_is_refused(void **state)
     definition_is_refused(f, "{\"slug\":\"s\"}", "title is missing");
     definition_is_refused(f, "{\"slug\":\"s\",\"title\":\"\"}", "title has 0 bytes");
     definition_is_refused(f, "{\"slug\":\"s\",\"title\":\"t\"}", "questions must be a list");
-    definition_is_refused(f, "{\"slug\":\"s\",\"slug\":\"t\"}", "duplicate");
+    definition_is_refused(
+        f, "{\"slug\":\"s\",\"slug\":\"t\"}",
+        "DUPLICATE: this key stands twice in its object (line 1, column 13, byte 12)");
     definition_is_refused(f, "{\"slug\":\"s\",\"colour\":1}", "no \"colour\"");
     definition_is_refused(f, "{\"slug\":\"a\\u0000b\"}", "not JSON");
     definition_is_refused(f, "{\"slug\":\"s\"} x", "not JSON");
@@ -310,7 +312,7 @@ response_without_its_outer_form_is_refused(void **state)
     struct fixture *f = *state;
     static const char *const wrong[][2] = {
         {"", "not JSON"},
-        {"7", "not JSON"},
+        {"7", "a response is an object"},
         {"[]", "object"},
         {"{}", "response_id is missing"},
         {"{\"response_id\":7}", "response_id is not a text"},
@@ -321,7 +323,7 @@ response_without_its_outer_form_is_refused(void **state)
          "answers must be an object"},
         {"{\"response_id\":\"r\",\"survey\":\"lunch\",\"answers\":{},\"x\":1}", "no \"x\""},
         {"{\"response_id\":\"r\",\"survey\":\"dinner\",\"answers\":{}}", "\"dinner\""},
-        {"{\"response_id\":\"r\",\"response_id\":\"r\"}", "duplicate"},
+        {"{\"response_id\":\"r\",\"response_id\":\"r\"}", "DUPLICATE"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         assert_int_equal(check(f, wrong[i][0]), -1);
@@ -360,9 +362,10 @@ answer_that_does_not_fit_is_refused_with_its_question(void **state)
     answers_are_refused(f, "{\"q3\":5.6}", "within 1 and 5.5");
     answers_are_refused(f, "{\"q3\":\"3\"}", "number");
     answers_are_refused(f, "{\"q3\":true}", "number");
-    answers_are_refused(f, "{\"q3\":1e999}", "not JSON");
+    answers_are_refused(f, "{\"q3\":1e999}", "RANGE");
+    answers_are_refused(f, "{\"q3\":5.50000000000000000001}", "NUMBER");
     answers_are_refused(f, "{\"q4\":4}", "question \"q4\"");
-    answers_are_refused(f, "{\"q4\":\"a\",\"q4\":\"b\"}", "duplicate");
+    answers_are_refused(f, "{\"q4\":\"a\",\"q4\":\"b\"}", "DUPLICATE");
     answers_are_refused(f, "{\"q4\":\"\\ud800\"}", "not JSON");
 }
 
