@@ -373,7 +373,7 @@ tally_core_arrive(tally_core_t *self, const tally_message_row_t *row, int64_t no
     } else if (row->due_ms > 0 && !(TALLY_PLANTED(EARLY_AFTER_RESTART) && self->loading)) {
         tally_stream_delay(stream, &entry, now_ms + row->due_ms);
     } else {
-        bool was_delayed = row->due_ms < 0 && -row->due_ms < row->age_ms;
+        bool was_delayed = row->due_ms != TALLY_NEVER_DELAYED && -row->due_ms < row->age_ms;
         int64_t waited_ms = was_delayed ? -row->due_ms : row->age_ms;
         tally_stream_admit(stream, &entry, now_ms - waited_ms);
     }

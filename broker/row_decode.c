@@ -66,7 +66,8 @@ tally_row_decode_message(const tally_rows_t *rows, int row, tally_message_row_t 
         .is_blob = tally_rows_bool(rows, row, 4),
         .releases = tally_rows_bool(rows, row, 5),
         .past_window = tally_rows_bool(rows, row, 6),
-        .due_ms = tally_rows_int8(rows, row, 7),
+        .due_ms = tally_rows_null(rows, row, 7) ? TALLY_NEVER_DELAYED
+                                                : tally_rows_int8(rows, row, 7),
         .age_ms = tally_rows_int8(rows, row, 8),
         .body_bytes = (uint32_t)tally_rows_int8(rows, row, 9),
         .deliveries = (int32_t)tally_rows_int8(rows, row, 10),

@@ -31,12 +31,14 @@ typedef struct {
     int64_t result_kept_ms, dedupe_kept_ms;
 } tally_queue_row_t;
 
+#define TALLY_NEVER_DELAYED INT64_MIN
+
 typedef struct {
     uint64_t id;
     uint32_t tenant, queue;
     uint8_t priority;
     bool is_blob, releases, past_window;
-    int64_t due_ms;         // from now; <= 0: due
+    int64_t due_ms;         // from now, <= 0: due; TALLY_NEVER_DELAYED
     int64_t age_ms;         // since it was created
     uint32_t body_bytes;    // of the blob: 0
     int32_t deliveries, failures, crashes, batch_max;

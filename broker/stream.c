@@ -86,11 +86,24 @@ next_level(const tally_stream_t *self)
     return top;
 }
 
-//  Takes the next message out, whatever it is.
 static void
-take(tally_stream_t *self, tally_entry_t *entry)
+take(tally_stream_t *self, unsigned level, tally_entry_t *entry)
 {
-    unsigned served = next_level(self);
+    tally_deque_pop(&self->ready[level], entry);
+    if (self->ready[level].count == 0) {
+        self->levels &= (uint8_t) ~(1u << level);
+    }
+    self->queue->ready--;
+    self->stats.ready--;
+    if (self->stats.ready == 0) {
+        tally_queue_place(self);
+    }
+}
+
+//  A level is served: the lower ones were passed over.
+static void
+age_levels(tally_stream_t *self, unsigned served)
+{
     unsigned others = self->levels & ~(1u << served);
     for (unsigned level = 0; others >> level != 0; level++) {
         bool lower = (self->levels >> level) > 1;
@@ -100,15 +113,6 @@ take(tally_stream_t *self, tally_entry_t *entry)
         }
     }
     self->passed[served] = 0;
-    tally_deque_pop(&self->ready[served], entry);
-    if (self->ready[served].count == 0) {
-        self->levels &= (uint8_t) ~(1u << served);
-    }
-    self->queue->ready--;
-    self->stats.ready--;
-    if (self->stats.ready == 0) {
-        tally_queue_place(self);
-    }
 }
 
 //  ---- keys --------------------------------------------------------------------------------------
@@ -135,13 +139,14 @@ head_key(tally_cold_t *cold)
     }
 }
 
-//  Past the window: ready, or behind the one of its key that is worked.
+//  Past the window: ready, or behind the one of its key that is worked.  One that was worked before goes on heading
+//  its key, also when another of its key was loaded first: see tally_stream_peek().
 static void
 enter(tally_stream_t *self, const tally_entry_t *entry, end_t end)
 {
     tally_cold_t *cold = tally_stream_cold(self, entry);
     if (cold != NULL && cold->key != NULL && !cold->heads) {
-        if (cold->key->heads > 0) {
+        if (cold->key->heads > 0 && cold->deliveries == 0) {
             wait_behind(self, cold, entry, AT_END);
             return;
         }
@@ -171,16 +176,17 @@ const tally_entry_t *
 tally_stream_peek(tally_stream_t *self)
 {
     while (self->stats.ready > 0) {
-        const tally_entry_t *entry = tally_deque_peek(&self->ready[next_level(self)]);
+        unsigned level = next_level(self);
+        const tally_entry_t *entry = tally_deque_peek(&self->ready[level]);
         tally_cold_t *cold = tally_stream_cold(self, entry);
-        if (cold == NULL || cold->key == NULL || cold->key->heads == 1) {
+        if (cold == NULL || cold->key == NULL || cold->key->heads == 1 || cold->deliveries > 0) {
             return entry;
         }
-        //  After a restart two of a key can think that they head it (a later one was leased
-        //  already).  This one was not worked yet: it waits.
+        //  After a restart two of a key can think that they head it: one that was worked already,
+        //  and one of lower number that became due later.  The latter waits.
         assert(cold->key->heads > 1);
         tally_entry_t taken;
-        take(self, &taken);
+        take(self, level, &taken);    // its level was not served
         cold->heads = false;
         cold->key->heads--;
         wait_behind(self, cold, &taken, AT_FRONT);
@@ -191,7 +197,9 @@ tally_stream_peek(tally_stream_t *self)
 void
 tally_stream_pop(tally_stream_t *self, tally_entry_t *entry)
 {
-    take(self, entry);
+    unsigned level = next_level(self);
+    age_levels(self, level);
+    take(self, level, entry);
 }
 
 void

@@ -190,7 +190,7 @@ fake_store_row(const fake_message_t *message, int64_t now_ms)
 {
     tally_message_row_t row = message->row;
     row.age_ms = now_ms - message->created_ms;
-    row.due_ms = message->due_ms == 0 ? 0 : message->due_ms - now_ms;
+    row.due_ms = message->due_ms == 0 ? TALLY_NEVER_DELAYED : message->due_ms - now_ms;
     row.body_bytes = row.is_blob ? 0 : message->body_bytes;
     return row;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //  core, keys: messages of one key are worked one at a time, in order, whatever happens to the
 //  first.
+#include "broker/stream.h"
 #include "tests/unit/core_scene.h"
 
 //  Three messages of one key, one worker that holds the first.  Returns its lease.
@@ -277,6 +278,34 @@ a_restart_finds_the_one_that_is_worked_even_when_an_older_one_waits(void **state
     assert_int_equal(next_leased(scene, 10), older);
 }
 
+//  The one that was worked is neither leased nor backing off, and the older one was never worked: order goes by who began.
+static void
+the_one_that_was_worked_goes_first_when_a_restart_finds_both_ready(void **state)
+{
+    scene_t *scene = *state;
+    tally_item_t late = scene_keyed("late", "k");
+    late.options |= TALLY_HAS_DELAY;
+    late.delay_ms = 100;
+    scene_send_item(scene, "work", "acme", late);
+    scene_tick(scene);
+    uint64_t older = scene_sent(scene, 0);
+    uint64_t worker = scene_join(scene, 10, "work");
+    scene_send_item(scene, "work", "acme", scene_keyed("early", "k"));
+    scene_tick(scene);
+    uint64_t early = scene_message(scene, 0, 0);
+    scene_fail(scene, scene_lease_id(scene, 0), 0, "not yet");
+    scene_tick(scene);
+    tally_core_worker_gone(scene->core, worker, TALLY_GONE_GOODBYE, scene->now_ms);
+    scene_pass(scene, 5000);
+    scene_reload(scene, false);
+    scene_loaded(scene);
+    scene_join(scene, 10, "work");
+    assert_int_equal(next_leased(scene, 10), early);
+    assert_int_equal(scene_stats(scene, "work").waiting, 1);
+    scene_settle(scene, scene_lease_id(scene, 0));
+    assert_int_equal(next_leased(scene, 10), older);
+}
+
 //  The same, with others behind: the one that thought to be first goes before them.
 static void
 the_older_one_is_next_when_a_restart_put_it_back(void **state)
@@ -305,6 +334,38 @@ the_older_one_is_next_when_a_restart_put_it_back(void **state)
     assert_int_equal(next_leased(scene, 10), older);
     scene_settle(scene, scene_lease_id(scene, 0));
     assert_int_equal(next_leased(scene, 10), last);
+}
+
+//  What has to wait behind its key after all uses up no turn of its level.
+static void
+a_low_priority_gets_its_turn_although_the_first_of_it_waits(void **state)
+{
+    scene_t *scene = *state;
+    tally_item_t late = scene_keyed("late", "k");
+    late.options |= TALLY_HAS_DELAY;
+    late.delay_ms = 100;
+    scene_send_item(scene, "work", "acme", late);
+    scene_tick(scene);
+    uint64_t worker = scene_join(scene, 1, "work");
+    scene_send_item(scene, "work", "acme", scene_keyed("early", "k"));
+    scene_tick(scene);
+    scene_send_item(scene, "work", "acme", scene_item("plain"));
+    scene_tick(scene);
+    uint64_t plain = scene_sent(scene, 0);
+    for (int i = 0; i < 40; i++) {
+        tally_item_t high = scene_item("high");
+        high.options |= TALLY_HAS_PRIORITY;
+        high.priority = 3;
+        scene_send_item(scene, "work", "acme", high);
+    }
+    scene_tick(scene);
+    scene_pass(scene, 100);
+    scene_reload(scene, true);
+    scene_join_as(scene, worker, 100, "work");
+    scene_loaded(scene);
+    scene_tick(scene);
+    assert_int_equal(scene_lease_count(scene), 1);
+    assert_int_equal(scene_message(scene, 0, TALLY_PASSED_MAX), plain);
 }
 
 //  The database has to judge the first of them; what comes behind it must not be leased meanwhile.
@@ -352,7 +413,9 @@ main(int argc, char **argv)
         TEST(priority_does_not_break_the_order_of_a_key),
         TEST(a_restart_keeps_the_first_of_a_key_first_wherever_it_is),
         TEST(a_restart_finds_the_one_that_is_worked_even_when_an_older_one_waits),
+        TEST(the_one_that_was_worked_goes_first_when_a_restart_finds_both_ready),
         TEST(the_older_one_is_next_when_a_restart_put_it_back),
+        TEST(a_low_priority_gets_its_turn_although_the_first_of_it_waits),
         TEST(what_follows_a_message_with_a_dedupe_key_stays_behind_it),
     };
     if (argc > 1) {

@@ -245,6 +245,24 @@ a_restart_knows_since_when_a_delayed_message_waits(void **state)
 }
 
 static void
+a_restart_in_the_millisecond_in_which_it_is_due_opens_no_window(void **state)
+{
+    scene_t *scene = *state;
+    tally_item_t item = scene_item("later");
+    item.options = TALLY_HAS_DELAY;
+    item.delay_ms = WINDOW_MS;
+    scene_send_item(scene, "batch", "acme", item);
+    scene_tick(scene);
+    scene->now_ms += WINDOW_MS;
+    scene_reload(scene, false);
+    scene_loaded(scene);
+    scene_pass(scene, WINDOW_MS - 1);
+    assert_int_equal(scene_stats(scene, "batch").held, 1);
+    scene_pass(scene, 2);
+    assert_int_equal(scene_stats(scene, "batch").held, 0);
+}
+
+static void
 a_window_that_passed_while_the_broker_was_away_is_over(void **state)
 {
     scene_t *scene = *state;
@@ -317,6 +335,7 @@ main(int argc, char **argv)
         TEST(what_comes_back_does_not_wait_for_the_window_again),
         TEST(a_delayed_message_waits_for_the_window_from_its_due_time),
         TEST(a_restart_goes_on_waiting_where_it_was),
+        TEST(a_restart_in_the_millisecond_in_which_it_is_due_opens_no_window),
         TEST(a_window_that_passed_while_the_broker_was_away_is_over),
         TEST(a_changed_policy_applies_to_what_is_held),
         TEST(keys_are_ordered_behind_the_window),
