@@ -26,8 +26,8 @@ struct tally_link {
     const char **front_list;
     size_t front_count, front;    // the current one
     link_state_t state;
-    zsock_t *control, *lane, *sink;    // NULL when closed
-    zsock_t *monitor;                  // PAIR: tells when the lane's connection ends
+    zsock_t *control, *lane, *sink;          // NULL when closed
+    zsock_t *lane_monitor, *sink_monitor;    // PAIR: tell when their connections end
     uint64_t hello_request;
     int64_t act_at_ms;     // CLOSED: try again; GREETING: give the front up
     unsigned fruitless;    // hellos without a welcome
@@ -73,15 +73,21 @@ tally_link_new(const char *fronts, const tally_hello_t *hello)
 }
 
 static void
+close_watched(zsock_t **sock, zsock_t **monitor)
+{
+    if (*monitor != NULL) {
+        zmq_socket_monitor(zsock_resolve(*sock), NULL, 0);
+        zsock_destroy(monitor);
+    }
+    zsock_destroy(sock);
+}
+
+static void
 close_sockets(tally_link_t *self)
 {
     zsock_destroy(&self->control);
-    if (self->monitor != NULL) {
-        zmq_socket_monitor(zsock_resolve(self->lane), NULL, 0);
-        zsock_destroy(&self->monitor);
-    }
-    zsock_destroy(&self->lane);
-    zsock_destroy(&self->sink);
+    close_watched(&self->lane, &self->lane_monitor);
+    close_watched(&self->sink, &self->sink_monitor);
 }
 
 void
@@ -120,22 +126,30 @@ connect_socket(int type, const char *endpoint, int send_hwm, int receive_hwm)
     return sock;
 }
 
-//  A broker that dies closes the lane's connection at once, long before its silence would tell.
+//  A broker that dies closes the lane's connection at once, long before its silence would tell.  Records that were on their
+//  way when the sink's connection ended may be lost, and the broker would wait for them until the deadline: to say hello
+//  again gives back at once what this worker held.
 static zsock_t *
-watch_lane(zsock_t *lane)
+watch(zsock_t *sock, const char *where)
 {
-    static const char where[] = "inproc://tally-lane";
     zsock_t *monitor = NULL;
-    if (zmq_socket_monitor(zsock_resolve(lane), where, ZMQ_EVENT_DISCONNECTED) == 0) {
+    if (zmq_socket_monitor(zsock_resolve(sock), where, ZMQ_EVENT_DISCONNECTED) == 0) {
         monitor = zsock_new_pair(NULL);
         if (monitor != NULL && zmq_connect(zsock_resolve(monitor), where) == -1) {
             zsock_destroy(&monitor);
         }
     }
     if (monitor == NULL) {
-        tally_log_warn("could not watch the lane: %s", zmq_strerror(zmq_errno()));
+        tally_log_warn("could not watch %s: %s", where, zmq_strerror(zmq_errno()));
     }
     return monitor;
+}
+
+//  One event is all that is asked for; what is in it does not matter.
+static bool
+has_ended(zsock_t *monitor)
+{
+    return monitor != NULL && zmq_recv(zsock_resolve(monitor), NULL, 0, ZMQ_DONTWAIT) != -1;
 }
 
 static int
@@ -212,7 +226,8 @@ take_welcome(tally_link_t *self, tally_cursor_t cursor, int64_t now_ms)
         close_for_retry(self, now_ms, jittered_delay(self->fruitless++));
         return TALLY_LINK_SAME;
     }
-    self->monitor = watch_lane(self->lane);
+    self->lane_monitor = watch(self->lane, "inproc://tally-lane");
+    self->sink_monitor = watch(self->sink, "inproc://tally-sink");
     self->welcome = welcome;
     self->welcome.lane = (tally_bytes_t){NULL, 0};    // pointed into the frame
     self->welcome.feed = (tally_bytes_t){NULL, 0};
@@ -360,10 +375,10 @@ tally_link_advance(tally_link_t *self, int64_t now_ms)
     }
     if (self->state == LINK_READY) {
         judge_silence(self, now_ms);
-        //  One event is all that is asked for; what is in it does not matter.
-        if (self->monitor != NULL
-            && zmq_recv(zsock_resolve(self->monitor), NULL, 0, ZMQ_DONTWAIT) != -1) {
+        if (has_ended(self->lane_monitor)) {
             self->gone = "the lane was closed";
+        } else if (has_ended(self->sink_monitor)) {
+            self->gone = "the connection to its sink ended";
         } else if (self->silent_ms > patience_ms(self)) {
             self->gone = "its beats stopped";
         }
@@ -398,15 +413,12 @@ tally_link_due_at_ms(const tally_link_t *self)
 size_t
 tally_link_poll_items(const tally_link_t *self, zmq_pollitem_t *items)
 {
+    zsock_t *const heard[] = {self->control, self->lane, self->lane_monitor, self->sink_monitor};
     size_t count = 0;
-    if (self->control != NULL) {
-        items[count++] = (zmq_pollitem_t){zsock_resolve(self->control), 0, ZMQ_POLLIN, 0};
-    }
-    if (self->lane != NULL) {
-        items[count++] = (zmq_pollitem_t){zsock_resolve(self->lane), 0, ZMQ_POLLIN, 0};
-    }
-    if (self->monitor != NULL) {
-        items[count++] = (zmq_pollitem_t){zsock_resolve(self->monitor), 0, ZMQ_POLLIN, 0};
+    for (size_t i = 0; i < sizeof heard / sizeof heard[0]; i++) {
+        if (heard[i] != NULL) {
+            items[count++] = (zmq_pollitem_t){zsock_resolve(heard[i]), 0, ZMQ_POLLIN, 0};
+        }
     }
     return count;
 }

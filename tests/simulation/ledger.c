@@ -395,3 +395,16 @@ sim_ledger_retry_one(sim_ledger_t *self)
         }
     }
 }
+
+void
+sim_ledger_tell_left(const sim_ledger_t *self)
+{
+    for (size_t i = 0; i < self->messages.count; i++) {
+        const sim_message_t *left = &self->messages.items[i];
+        if (left->state == SIM_STORED) {
+            SIM_TRACE(self->world,
+                      "left: @ of queue #, tenant #, key #, leased # times, now under @", left->id,
+                      left->queue, left->tenant, left->key, (uint64_t)left->leases, left->lease);
+        }
+    }
+}

@@ -121,4 +121,7 @@ void sim_ledger_after(sim_ledger_t *self, const tally_plan_t *plan,
 void sim_ledger_sql(sim_ledger_t *self, uint64_t lease, const uint64_t *messages, size_t count,
                     uint64_t epoch);
 
+//  Tells the trace of every message that is not over.
+void sim_ledger_tell_left(const sim_ledger_t *self);
+
 #endif

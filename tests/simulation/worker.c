@@ -100,6 +100,7 @@ start_over(sim_worker_t *self)
     self->number = 0;
     self->route = 0;
     self->draining = false;
+    self->sink_broken = false;
 }
 
 static void
@@ -231,7 +232,7 @@ sim_worker_turn(sim_worker_t *self, uint64_t life)
     }
     bool silent = self->number != 0 && world->now_ms - self->heard_ms > SILENCE_MS;
     bool unanswered = self->number == 0 && world->now_ms - self->hello_ms > SILENCE_MS;
-    if (self->route == 0 || silent || unanswered) {
+    if (self->route == 0 || silent || unanswered || self->sink_broken) {
         say_hello(self);
     }
     if (self->draining && (self->open.count == 0 || sim_happens(world, 10))) {

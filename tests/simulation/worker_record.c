@@ -26,15 +26,18 @@ put_frame(sim_worker_t *self)
 {
     sim_world_t *world = self->world;
     tally_chunk_t *chunk = tally_chunk_new((tally_bytes_t){self->wire.data, self->wire.size});
+    //  Late or lost it is only with its connection, and that the worker notices.
     if (sim_strikes(world, SIM_RECORD_LATE)) {
         int64_t late_ms = sim_happens(world, 80) ? sim_between(world, 3000, 120000)
                                                  : sim_between(world, 120000, SIM_LATEST_MS);
         SIM_TRACE(world, "a record of worker # will come # ms late", self->index,
                   (uint64_t)late_ms);
         world->late_count++;
+        self->sink_broken = true;
         sim_post(world, SIM_TO_SINK, world->now_ms + late_ms, 1, 0, chunk);
     } else if (sim_strikes(world, SIM_RECORD_LOST)) {
         SIM_TRACE(world, "a record of worker # is lost", self->index);
+        self->sink_broken = true;
     } else if (sim_strikes(world, SIM_RECORD_REORDERED)) {
         sim_post(world, SIM_TO_SINK, world->now_ms + sim_between(world, 0, 3000), 0, 0, chunk);
     } else {

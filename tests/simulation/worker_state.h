@@ -48,6 +48,7 @@ struct sim_worker {
     uint32_t hellos;
     uint8_t queues;    // bits by id
     bool retired, draining;
+    bool sink_broken;    // its records do not arrive: it has to say hello again
     int64_t heard_ms, hello_ms, beat_ms, stopped_until_ms;
     int64_t to_ms, back_ms, sink_ms;
     uint64_t jobs;    // given out

@@ -326,6 +326,7 @@ sim_world_run(uint64_t seed, bool told, sim_outcome_t *outcome)
     heal(world);
     int64_t behind_ms = sim_database_set_back(world->database);
     if (!run_until(world, world->now_ms + DRAIN_MS + behind_ms, is_over)) {
+        sim_ledger_tell_left(world->ledger);
         sim_broken("I20 liveness", world->stuck, world->event_count, 0);
     }
     world->drained_ms = world->now_ms;

@@ -464,6 +464,31 @@ silence_of_the_broker_makes_it_say_hello_again(void **state)
 }
 
 static void
+broken_sink_makes_it_say_hello_again(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const settle[] = {"settle"};
+    tally_record_t record;
+    start_worker(f, NULL, NULL);
+    join(f);
+    send_lease(f, 1, settle, 1);
+    expect_records(f, &record, 1);
+    zsock_destroy(&f->pull);    // what was on its way there is lost
+    f->pull = bind_socket(ZMQ_PULL, f->sink);
+    int verb = 0;
+    int64_t until_ms = tally_clock_now_ms() + PATIENCE_MS;
+    while (verb != TALLY_HELLO && tally_clock_now_ms() < until_ms) {
+        send_notice(f, TALLY_NOTICE_BEAT);    // the lane is as it was
+        verb = take_request(f, BEAT_MS);
+    }
+    assert_int_equal(verb, TALLY_HELLO);
+    welcome(f, f->control, true);
+    send_lease(f, 2, settle, 1);
+    expect_records(f, &record, 1);
+    assert_int_equal(record.lease, 2);
+}
+
+static void
 gone_makes_it_say_hello_again(void **state)
 {
     struct fixture *f = *state;
@@ -556,6 +581,7 @@ main(int argc, char **argv)
         TEST(told_to_stop_it_finishes_returns_and_says_goodbye),
         TEST(drained_it_finishes_what_it_holds),
         TEST(silence_of_the_broker_makes_it_say_hello_again),
+        TEST(broken_sink_makes_it_say_hello_again),
         TEST(gone_makes_it_say_hello_again),
         TEST(ping_is_repeated_under_its_number_until_it_is_confirmed),
         TEST(lease_is_returned_uncounted_while_the_database_is_away),
