@@ -92,6 +92,7 @@ take(tally_stream_t *self, unsigned level, tally_entry_t *entry)
     tally_deque_pop(&self->ready[level], entry);
     if (self->ready[level].count == 0) {
         self->levels &= (uint8_t) ~(1u << level);
+        self->passed[level] = 0;
     }
     self->queue->ready--;
     self->stats.ready--;

@@ -336,6 +336,15 @@ the_older_one_is_next_when_a_restart_put_it_back(void **state)
     assert_int_equal(next_leased(scene, 10), last);
 }
 
+static void
+send_high(scene_t *scene)
+{
+    tally_item_t high = scene_item("high");
+    high.options |= TALLY_HAS_PRIORITY;
+    high.priority = 3;
+    scene_send_item(scene, "work", "acme", high);
+}
+
 //  What has to wait behind its key after all uses up no turn of its level.
 static void
 a_low_priority_gets_its_turn_although_the_first_of_it_waits(void **state)
@@ -352,11 +361,8 @@ a_low_priority_gets_its_turn_although_the_first_of_it_waits(void **state)
     scene_send_item(scene, "work", "acme", scene_item("plain"));
     scene_tick(scene);
     uint64_t plain = scene_sent(scene, 0);
-    for (int i = 0; i < 40; i++) {
-        tally_item_t high = scene_item("high");
-        high.options |= TALLY_HAS_PRIORITY;
-        high.priority = 3;
-        scene_send_item(scene, "work", "acme", high);
+    for (int i = 0; i < 2 * TALLY_PASSED_MAX; i++) {
+        send_high(scene);
     }
     scene_tick(scene);
     scene_pass(scene, 100);
@@ -366,6 +372,32 @@ a_low_priority_gets_its_turn_although_the_first_of_it_waits(void **state)
     scene_tick(scene);
     assert_int_equal(scene_lease_count(scene), 1);
     assert_int_equal(scene_message(scene, 0, TALLY_PASSED_MAX), plain);
+}
+
+//  Nor does a level that is empty for that reason have a turn.
+static void
+a_level_that_only_waits_behind_its_key_has_no_turn(void **state)
+{
+    scene_t *scene = *state;
+    tally_item_t late = scene_keyed("late", "k");
+    late.options |= TALLY_HAS_DELAY;
+    late.delay_ms = 100;
+    scene_send_item(scene, "work", "acme", late);
+    scene_tick(scene);
+    uint64_t worker = scene_join(scene, 1, "work");
+    scene_send_item(scene, "work", "acme", scene_keyed("early", "k"));
+    scene_tick(scene);
+    for (int i = 0; i < 2 * TALLY_PASSED_MAX; i++) {
+        send_high(scene);
+    }
+    scene_tick(scene);
+    scene_pass(scene, 100);
+    scene_reload(scene, true);
+    scene_join_as(scene, worker, 100, "work");
+    scene_loaded(scene);
+    scene_tick(scene);
+    assert_int_equal(scene_lease_count(scene), 1);
+    assert_int_equal(scene_lease(scene, 0)->count, 2 * TALLY_PASSED_MAX);
 }
 
 //  The database has to judge the first of them; what comes behind it must not be leased meanwhile.
@@ -416,6 +448,7 @@ main(int argc, char **argv)
         TEST(the_one_that_was_worked_goes_first_when_a_restart_finds_both_ready),
         TEST(the_older_one_is_next_when_a_restart_put_it_back),
         TEST(a_low_priority_gets_its_turn_although_the_first_of_it_waits),
+        TEST(a_level_that_only_waits_behind_its_key_has_no_turn),
         TEST(what_follows_a_message_with_a_dedupe_key_stays_behind_it),
     };
     if (argc > 1) {
