@@ -187,8 +187,12 @@ folders_of = $(sort $(shell sed -n 's!^\#include "\(broker\|workers\|clients/cmd
 archives_of = $(if $(filter clients/cmd,$(1)),$(BUILD)/cmd.a $(BUILD)/clients.a) \
               $(patsubst %,$(BUILD)/%.a,$(filter-out clients/cmd,$(1))) $(BUILD)/lib.a
 
+# What a test takes from another suite.
+borrowed_test_dump = tests/integration/pg.c
+
 define test_rule
 $(BUILD)/tests/$(1): $(BUILD)/obj/tests/$(1).o $(call companions,tests/$(1).c) \
+                     $(call object,$(borrowed_$(notdir $(1)))) \
                      $(call archives_of,$(call folders_of,tests/$(1).c))
 	@mkdir -p $$(@D)
 	$$(call say,link,$$@)

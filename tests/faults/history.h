@@ -67,7 +67,7 @@ typedef enum {
     TALLY_FAULT_BEGAN = 50,
     TALLY_FAULT_ENDED = 51,    // id, code: healed, resumed or started again
 
-    //  ---- rows of the database in the end: by tally_rows_dump() ---------------------------------------------
+    //  ---- rows of the database in the end: by tally_dump_write() ---------------------------------------------
     TALLY_ROW_EFFECT = 60,      // number, id, lease, epoch, tenant, queue, key, process, serial
     TALLY_ROW_MESSAGE = 61,     // number, id, tenant, queue, key, counts: still pending
     TALLY_ROW_DEAD = 62,        // number, id, tenant, queue, key, counts
