@@ -62,6 +62,10 @@ may_listen(const char *endpoint)
 static zsock_t *
 bind_socket(int type, const char *endpoint, char **bound)
 {
+    if (type == ZMQ_ROUTER) {
+        zsys_init();
+        tally_socket_hide_numbers();
+    }
     zsock_t *socket = zsock_new(type);
     assert(socket != NULL);
     const tally_socket_options_t options = {.send_max = TALLY_FRONT_FRAMES_MAX,

@@ -6,7 +6,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <zmq.h>
 
 #include "lib/limits.h"
@@ -73,9 +75,9 @@ set_all(void *socket, const tally_socket_options_t *options)
     set(socket, ZMQ_BACKLOG, TALLY_BACKLOG);
     set(socket, ZMQ_IMMEDIATE, 0);
     if (type == ZMQ_ROUTER) {
-        set(socket, ZMQ_ROUTER_MANDATORY,
-            1);    // who is gone or full is an error, not a silent loss
-        set(socket, ZMQ_ROUTER_HANDOVER, 0);    // nobody takes over another's answers by its name
+        //  Who is gone or full is an error, not a silent loss; nobody takes over answers by a name.
+        set(socket, ZMQ_ROUTER_MANDATORY, 1);
+        set(socket, ZMQ_ROUTER_HANDOVER, 0);
     }
 }
 
@@ -108,4 +110,13 @@ tally_socket_connect(void *socket, const char *endpoint, const tally_socket_opti
     set_all(socket, options);
     set_address_kind(socket, endpoint);
     return zmq_connect(socket, endpoint);
+}
+
+void
+tally_socket_hide_numbers(void)
+{
+    unsigned seed = 0;
+    ssize_t got = getrandom(&seed, sizeof seed, 0);
+    assert(got == (ssize_t)sizeof seed);
+    srand(seed);
 }

@@ -32,4 +32,9 @@ int tally_socket_bind(void *socket, const char *endpoint,
 int tally_socket_connect(void *socket, const char *endpoint,
                          const tally_socket_options_t *options) TALLY_MUST_CHECK;
 
+//  Before a ROUTER is made (and after zsys_init, which seeds by the time): it numbers its peers from rand() on, and in
+//  libzmq 4.3.4 a peer that claims a number not yet given ends the process when that number's turn comes.  So nobody
+//  must know where the numbers begin.
+void tally_socket_hide_numbers(void);
+
 #endif

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <zmq.h>
 
@@ -17,7 +18,7 @@
 
 struct fixture {
     void *context;
-    void *socket, *other;    // of the test's making
+    void *socket, *other, *third;    // of the test's making
 };
 
 static const tally_socket_options_t some = {.send_max = 7,
@@ -30,7 +31,7 @@ set_up(void **state)
 {
     static struct fixture f;
     f.context = zmq_ctx_new();
-    f.socket = f.other = NULL;
+    f.socket = f.other = f.third = NULL;
     *state = &f;
     return f.context == NULL ? -1 : 0;
 }
@@ -44,6 +45,9 @@ tear_down(void **state)
     }
     if (f->other != NULL) {
         zmq_close(f->other);
+    }
+    if (f->third != NULL) {
+        zmq_close(f->third);
     }
     zmq_ctx_term(f->context);
     return 0;
@@ -197,6 +201,77 @@ a_name_is_reached_where_it_is_listened_on(void **state)
     assert_int_equal(zmq_poll(&item, 1, 5000), 1);
 }
 
+//  The number that a new ROUTER gives to its first peer.
+static void
+first_number(struct fixture *f, const char *endpoint, uint8_t number[5])
+{
+    void *router = make(f, ZMQ_ROUTER);
+    assert_int_equal(tally_socket_bind(router, endpoint, &some), 0);
+    f->other = zmq_socket(f->context, ZMQ_DEALER);
+    assert_int_equal(tally_socket_connect(f->other, endpoint, &some), 0);
+    assert_int_equal(zmq_send(f->other, "x", 1, 0), 1);
+    assert_int_equal(zmq_recv(router, number, 5, 0), 5);
+    zmq_close(f->other);
+    f->other = NULL;
+}
+
+static void
+nobody_knows_where_a_router_begins_to_count(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t known[5], known_again[5], hidden[5];
+    srand(1);
+    first_number(f, "inproc://known", known);
+    srand(1);
+    first_number(f, "inproc://known-again", known_again);
+    assert_memory_equal(known, known_again, 5);    // this is what libzmq does by itself
+    srand(1);
+    tally_socket_hide_numbers();
+    first_number(f, "inproc://hidden", hidden);
+    assert_memory_not_equal(known, hidden, 5);
+}
+
+static void *
+connect_as(struct fixture *f, const char *endpoint, const char *identity, const char *says)
+{
+    void *socket = zmq_socket(f->context, ZMQ_DEALER);
+    assert_int_equal(zmq_setsockopt(socket, ZMQ_ROUTING_ID, identity, strlen(identity)), 0);
+    assert_int_equal(tally_socket_connect(socket, endpoint, &some), 0);
+    assert_int_equal(zmq_send(socket, says, strlen(says), 0), strlen(says));
+    return socket;
+}
+
+static bool
+receive_says(void *router, const char *says)
+{
+    char text[16] = "";
+    zmq_pollitem_t item = {.socket = router, .events = ZMQ_POLLIN};
+    if (zmq_poll(&item, 1, 200) != 1) {
+        return false;
+    }
+    zmq_recv(router, text, sizeof text, 0);
+    int size = zmq_recv(router, text, sizeof text, 0);
+    return size == (int)strlen(says) && memcmp(text, says, (size_t)size) == 0;
+}
+
+static void
+a_second_peer_of_the_same_name_takes_nothing_from_the_first(void **state)
+{
+    struct fixture *f = *state;
+    static const char endpoint[] = "inproc://same";
+    void *router = make(f, ZMQ_ROUTER);
+    assert_int_equal(tally_socket_bind(router, endpoint, &some), 0);
+    f->other = connect_as(f, endpoint, "name", "first");
+    assert_true(receive_says(router, "first"));
+    f->third = connect_as(f, endpoint, "name", "second");
+    assert_false(receive_says(router, "second"));
+    assert_int_equal(zmq_send(router, "name", 4, ZMQ_SNDMORE), 4);
+    assert_int_equal(zmq_send(router, "answer", 6, 0), 6);
+    char text[8];
+    assert_int_equal(zmq_recv(f->other, text, sizeof text, 0), 6);
+    assert_int_equal(zmq_recv(f->third, text, sizeof text, ZMQ_DONTWAIT), -1);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -211,6 +286,10 @@ main(int argc, char **argv)
                                         tear_down),
         cmocka_unit_test_setup_teardown(who_connects_once_does_not_come_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_router_says_when_nobody_is_there, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nobody_knows_where_a_router_begins_to_count, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_second_peer_of_the_same_name_takes_nothing_from_the_first,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(other_transports_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_endpoint_that_is_none_is_an_answer, set_up, tear_down),
         cmocka_unit_test_setup_teardown(ipv6_is_listened_to_and_connected_to, set_up, tear_down),
