@@ -20,12 +20,13 @@
 #define TALLY_BENCH_QUEUE "bench"
 #define TALLY_BENCH_TENANT "bench"
 #define TALLY_BENCH_THREADS_MAX 64
+#define TALLY_BENCH_TENANTS_MAX 1000
 
 //  The first bytes of a body, in the machine's order: it never leaves this process.
 typedef struct {
     uint64_t run;
     uint64_t number;
-    int64_t sent_at_us;    // monotonic
+    int64_t sent_at_us;    // monotonic; under a rate, when it should have been sent
     uint32_t producer;
     uint32_t zero;
 } tally_bench_stamp_t;
@@ -40,7 +41,8 @@ typedef enum {
 typedef struct {
     //  settings
     const char *endpoint;
-    unsigned producers, workers, batch, window, credit;
+    unsigned producers, workers, batch, window, credit, tenants;
+    unsigned rate;    // messages per second, of all producers together; 0: as many as are confirmed
     size_t body_bytes;
     uint64_t run;    // random: messages of other runs are settled and not counted
     //  state
@@ -56,8 +58,21 @@ typedef struct {
     tally_bench_t *bench;
     pthread_t thread;
     unsigned index;
-    tally_histogram_t *latency_us;    // workers
+    tally_histogram_t *latency_us;    // from sending to the confirm, or to the delivery
 } tally_bench_thread_t;
+
+//  Whether what was sent then counts for the latencies.
+static inline bool
+tally_bench_counts(const tally_bench_t *bench, int64_t sent_at_us)
+{
+    return sent_at_us >= atomic_load(&bench->steady_from_us)
+           && sent_at_us < atomic_load(&bench->steady_until_us);
+}
+
+#define TALLY_BENCH_NAME_BYTES 16
+//  The name of a tenant of this bench.
+void
+tally_bench_tenant(const tally_bench_t *bench, unsigned index, char name[TALLY_BENCH_NAME_BYTES]);
 
 void *tally_bench_produce(void *thread);    // a tally_bench_thread_t
 void *tally_bench_work(void *thread);

@@ -175,8 +175,6 @@ mark_delivery(struct worker *w, tally_delivery_t *delivery)
 {
     tally_bench_t *bench = w->bench;
     int64_t now_us = tally_clock_now_us();
-    int64_t from_us = atomic_load(&bench->steady_from_us);
-    int64_t until_us = atomic_load(&bench->steady_until_us);
     uint64_t settled = 0;
     for (uint16_t i = 0; i < delivery->count; i++) {
         tally_delivered_t item;
@@ -195,7 +193,7 @@ mark_delivery(struct worker *w, tally_delivery_t *delivery)
         } else {
             atomic_fetch_add(&bench->duplicated, 1);
         }
-        if (stamp.sent_at_us >= from_us && stamp.sent_at_us < until_us) {
+        if (tally_bench_counts(bench, stamp.sent_at_us)) {
             tally_histogram_add(w->thread->latency_us, (uint64_t)(now_us - stamp.sent_at_us), 1);
         }
     }
