@@ -273,8 +273,17 @@ demo: deps ## install what is missing, build, and see a private instance at work
 	@$(MAKE) --no-print-directory all
 	@TALLY_BIN_DIR=$(abspath $(BUILD)/bin) tests/demo.sh
 
-bench: all ## throughput and latency of a private instance: make bench [ARGS='--body 1024']
-	@TALLY_BIN_DIR=$(abspath $(BUILD)/bin) tests/bench.sh $(ARGS)
+# The driver shares the instance and the survey data of the integration tests.
+$(BUILD)/tests/bench/bench: $(call object,$(wildcard tests/bench/*.c) tests/integration/instance.c tests/integration/survey_data.c) \
+                            $(BUILD)/cmd.a $(BUILD)/clients.a $(BUILD)/broker.a $(BUILD)/lib.a
+	@mkdir -p $(@D)
+	$(call say,link,$@)
+	$(Q)$(CC) -pie $(ALL_LDFLAGS) -o $@ $^ $(LIBS_ALL) -lcmocka
+
+comma = ,
+bench: all $(BUILD)/tests/bench/bench ## figures against floors: make bench [B=messages,latency] [SECONDS=5] [ROUNDS=3] [JSON=FILE]
+	@TALLY_BIN_DIR=$(abspath $(BUILD)/bin) $(BUILD)/tests/bench/bench $(if $(SECONDS),--seconds $(SECONDS)) \
+	    $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JSON),--json $(JSON)) $(subst $(comma), ,$(B))
 
 deps: ## install the Debian packages that are missing
 	@tests/deps.sh
