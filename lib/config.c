@@ -281,6 +281,20 @@ line_ends(const char *line, size_t at)
     return line[at] == '\0' || line[at] == '#';
 }
 
+//  Sections of programs that are there: none of them is a misspelt other.
+static bool
+is_known(const char *name, size_t size)
+{
+    static const char *const known[] = {"tally",      "tallyd", "responses",
+                                        "statistics", "export", "heartbeat"};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (strlen(known[i]) == size && memcmp(known[i], name, size) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void
 read_section(struct reader *reader, const char *line, size_t at)
 {
@@ -297,7 +311,8 @@ read_section(struct reader *reader, const char *line, size_t at)
         complain(reader, skip_blanks(line, close + 1), "nothing may follow a section's name");
     } else if (end - start == strlen(section) && memcmp(line + start, section, end - start) == 0) {
         reader->section = SECTION_OURS;
-    } else if (tally_nearest((tally_bytes_t){line + start, end - start}, &section, 1) != NULL) {
+    } else if (!is_known(line + start, end - start)
+               && tally_nearest((tally_bytes_t){line + start, end - start}, &section, 1) != NULL) {
         complain(reader, start, "unknown section \"%.*s\"; did you mean \"%s\"?",
                  (int)(end - start), line + start, section);
     }

@@ -151,6 +151,16 @@ own_section_wins_and_sections_of_others_are_skipped(void **state)
 }
 
 static void
+the_broker_s_section_is_no_misspelling_of_the_command_s(void **state)
+{
+    struct fixture *f = *state;
+    tally_config_destroy(&f->config);
+    f->config = tally_config_new("tally", keys);
+    assert_int_equal(load(f, "[tallyd]\ncredit = 4\n"), 0);
+    assert_int_equal(load(f, "[tallyt]\ncredit = 4\n"), -1);
+}
+
+static void
 keys_common_to_an_instance_are_no_mistake(void **state)
 {
     struct fixture *f = *state;
@@ -330,6 +340,7 @@ main(int argc, char **argv)
         TEST(flag_wins_over_environment_over_file_over_default_in_any_order),
         TEST(an_empty_variable_is_no_value),
         TEST(own_section_wins_and_sections_of_others_are_skipped),
+        TEST(the_broker_s_section_is_no_misspelling_of_the_command_s),
         TEST(keys_common_to_an_instance_are_no_mistake),
         TEST(comments_blanks_and_quotes_are_understood),
         TEST(every_mistake_is_reported_where_it_stands),
