@@ -200,6 +200,10 @@ $(BUILD)/tests/$(1): $(BUILD)/obj/tests/$(1).o $(call companions,tests/$(1).c) \
 endef
 $(foreach test,$(TEST_SOURCES:tests/%.c=%),$(eval $(call test_rule,$(test))))
 
+# A whole instance for a test, as the integration tests have it.
+$(BUILD)/tests/faults/test_proxied: $(call object,tests/integration/instance.c tests/integration/survey_data.c) \
+                                    $(BUILD)/cmd.a $(BUILD)/clients.a $(BUILD)/lib.a
+
 # The simulator shares the model database with the unit tests.
 MODEL_OBJECTS = $(call object,$(wildcard tests/unit/fake_store*.c))
 $(BUILD)/tests/simulation/test_simulation: $(MODEL_OBJECTS)
@@ -212,7 +216,7 @@ $(BUILD)/tests/simulation/simulate: $(call object,$(filter-out tests/simulation/
 # Programs of the fault harness: main_X.c becomes build/tests/faults/X.
 FAULT_PROGRAMS = $(patsubst tests/faults/main_%.c,$(BUILD)/tests/faults/%,$(wildcard tests/faults/main_*.c))
 $(FAULT_PROGRAMS): $(BUILD)/tests/faults/%: $(BUILD)/obj/tests/faults/main_%.o $(call companions,tests/faults/) \
-                   $(call archives_of,$(call folders_of,tests/faults/))
+                   $(call archives_of,$(call folders_of,$(firstword $(wildcard tests/faults/main_*.c))))
 	@mkdir -p $(@D)
 	$(call say,link,$@)
 	$(Q)$(CC) -pie $(ALL_LDFLAGS) -o $@ $^ $(LIBS_ALL)

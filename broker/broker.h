@@ -24,8 +24,10 @@
 //  What the outside fixed at start; borrowed from the configuration.
 typedef struct {
     const char *front, *sink, *feed, *lanes;    // endpoints; lanes: a pattern, see lane.h
-    const char *db;                             // conninfo
-    const char *instance;                       // for people: who holds the epoch
+    //  What others are told to connect to instead; NULL: where it is bound.
+    const char *advertise_sink, *advertise_feed, *advertise_lanes;
+    const char *db;          // conninfo
+    const char *instance;    // for people: who holds the epoch
     size_t body_cache_bytes_max;
     bool allow_unsafe;    // fsync off is taken, for tests
 } tally_broker_options_t;

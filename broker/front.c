@@ -119,7 +119,9 @@ tally_front_fill_welcome(const tally_broker_t *self, tally_welcome_t *welcome)
     welcome->send_window = TALLY_SEND_WINDOW;
     welcome->beat_ms = TALLY_BEAT_MS;
     welcome->beats_missed_max = TALLY_BEATS_MISSED_MAX;
-    welcome->feed = tally_bytes_of(tally_broadcast_endpoint(self->feed));
+    bool elsewhere = self->options.advertise_feed != NULL;
+    welcome->feed = tally_bytes_of(elsewhere ? self->options.advertise_feed
+                                             : tally_broadcast_endpoint(self->feed));
 }
 
 //  The sender is known to the core: makes its caller and says welcome.

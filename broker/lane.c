@@ -33,6 +33,21 @@ endpoint_of(const char *pattern, uint64_t worker)
     return tally_format("%.*s%" PRIu64 "%s", (int)(mark - pattern), pattern, worker, mark + 1);
 }
 
+//  As its peer reaches it.
+static char *
+endpoint_elsewhere(const char *pattern, uint64_t worker, const char *bound)
+{
+    char *endpoint = endpoint_of(pattern, worker);
+    size_t size = strlen(endpoint);
+    const char *port = strrchr(bound, ':') + 1;
+    if (size > 2 && strcmp(endpoint + size - 2, ":*") == 0) {
+        char *whole = tally_format("%.*s%s", (int)(size - 1), endpoint, port);
+        free(endpoint);
+        return whole;
+    }
+    return endpoint;
+}
+
 static int
 open_monitor(tally_lane_t *self)
 {
@@ -49,7 +64,7 @@ open_monitor(tally_lane_t *self)
 }
 
 tally_lane_t *
-tally_lane_new(const char *pattern, uint64_t worker, uint16_t credit)
+tally_lane_new(const char *pattern, const char *elsewhere, uint64_t worker, uint16_t credit)
 {
     assert(credit > 0);
 
@@ -73,6 +88,11 @@ tally_lane_new(const char *pattern, uint64_t worker, uint16_t credit)
     }
     free(endpoint);
     self->endpoint = zsock_last_endpoint(self->out);
+    if (elsewhere != NULL) {
+        char *bound = self->endpoint;
+        self->endpoint = endpoint_elsewhere(elsewhere, worker, bound);
+        free(bound);
+    }
     return self;
 }
 

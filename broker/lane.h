@@ -13,8 +13,10 @@
 typedef struct tally_lane tally_lane_t;
 
 //  `pattern` is an endpoint; a % in it becomes the worker's number ("ipc:///run/tally/lane-%"), a tcp one may end
-//  in ":*".  NULL when it cannot be bound (the log says why).
-tally_lane_t *tally_lane_new(const char *pattern, uint64_t worker, uint16_t credit);
+//  in ":*".  `elsewhere` is where the peer reaches it, NULL for the same place: % as in the pattern, and a last ":*"
+//  becomes the port that was bound.  NULL when it cannot be bound (the log says why).
+tally_lane_t *
+tally_lane_new(const char *pattern, const char *elsewhere, uint64_t worker, uint16_t credit);
 void tally_lane_destroy(tally_lane_t **self_p);
 
 uint64_t tally_lane_worker(const tally_lane_t *self);

@@ -55,9 +55,11 @@ leave(tally_broker_t *self, tally_peer_t *peer, tally_gone_t how, const char *wh
 static void
 write_welcome(tally_broker_t *self, uint64_t request, const tally_peer_t *peer)
 {
+    bool elsewhere = self->options.advertise_sink != NULL;
     tally_welcome_t welcome = {.worker = peer->number,
                                .lane = tally_bytes_of(tally_lane_endpoint(peer->lane)),
-                               .sink = tally_bytes_of(self->sink_endpoint)};
+                               .sink = tally_bytes_of(elsewhere ? self->options.advertise_sink
+                                                                : self->sink_endpoint)};
     memcpy(welcome.sender, peer->sender, TALLY_SENDER_BYTES);
     tally_front_fill_welcome(self, &welcome);
     tally_welcome_write(&self->wire, request, &welcome);
@@ -103,7 +105,8 @@ tally_peers_hello(tally_broker_t *self, uint64_t route, uint64_t request, const 
     fault = check_hello(self, &peer->hello);
     if (fault.code == 0) {
         peer->number = ++self->last_worker;
-        peer->lane = tally_lane_new(self->options.lanes, peer->number, peer->hello.credit);
+        peer->lane = tally_lane_new(self->options.lanes, self->options.advertise_lanes,
+                                    peer->number, peer->hello.credit);
         if (peer->lane == NULL) {
             fault = (tally_fault_t){TALLY_E_INTERNAL, TALLY_NO_INDEX,
                                     "no lane could be bound; see the broker's log"};
