@@ -28,6 +28,8 @@ static const struct {
 } scenarios[] = {
     {"floor", bench_floor, "what PostgreSQL can do here without a broker", false},
     {"messages", bench_messages, "settled messages against the floor of the same statements", true},
+    {"latency", bench_latency, "one message at a time, and 1 000 a second, against single commits",
+     true},
     {"matrix", bench_matrix, "the same with other batches, bodies, producers and workers", false},
 };
 

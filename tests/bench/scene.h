@@ -60,6 +60,7 @@ void bench_say(const char *format, ...) TALLY_PRINTF(1, 2);
 
 void bench_messages(bench_scene_t *scene);
 void bench_matrix(bench_scene_t *scene);
+void bench_latency(bench_scene_t *scene);
 void bench_floor(bench_scene_t *scene);
 
 #endif
