@@ -30,6 +30,11 @@ static const struct {
     {"messages", bench_messages, "settled messages against the floor of the same statements", true},
     {"latency", bench_latency, "one message at a time, and 1 000 a second, against single commits",
      true},
+    {"backlog", bench_backlog, "1 and 5 million messages pending: start, throughput, memory",
+     false},
+    {"held", bench_held, "a snapshot held open elsewhere for more than a minute", false},
+    {"fairness", bench_fairness, "1000 tenants while one of them floods", true},
+    {"fan", bench_fan, "500 workers and 2000 clients that do nothing", true},
     {"matrix", bench_matrix, "the same with other batches, bodies, producers and workers", false},
 };
 

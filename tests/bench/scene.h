@@ -61,6 +61,10 @@ void bench_say(const char *format, ...) TALLY_PRINTF(1, 2);
 void bench_messages(bench_scene_t *scene);
 void bench_matrix(bench_scene_t *scene);
 void bench_latency(bench_scene_t *scene);
+void bench_backlog(bench_scene_t *scene);
+void bench_held(bench_scene_t *scene);
+void bench_fairness(bench_scene_t *scene);
+void bench_fan(bench_scene_t *scene);
 void bench_floor(bench_scene_t *scene);
 
 #endif
