@@ -30,6 +30,7 @@ typedef struct {
     const char *instance;    // for people: who holds the epoch
     size_t body_cache_bytes_max;
     bool allow_unsafe;    // fsync off is taken, for tests
+    bool stand_by;        // wait while another broker is active
 } tally_broker_options_t;
 
 //  A frame that a plan may still need: fed again when the plan's transaction is lost.
@@ -113,6 +114,7 @@ typedef struct {
     bool dead_changed;
     int64_t listened_ms;    // when the sink was last seen empty: beats may wait in it since
     int64_t snapshot_at_ms, inbox_at_ms, housekeep_at_ms, beat_at_ms;
+    int64_t place_at_ms;    // when PostgreSQL is to hear from us again, for who stands by
 } tally_broker_t;
 
 //  ---- loop.c ----
@@ -166,11 +168,26 @@ void tally_sink_give_back(tally_broker_t *self, const tally_plan_lease_t *leases
 //  ---- publish.c: what a committed plan says ----
 void tally_publish(tally_broker_t *self, tally_plan_t *plan);
 
+//  ---- standby.c ----
+typedef enum {
+    TALLY_STANDBY_GO = 0,
+    TALLY_STANDBY_STOPPED,
+    TALLY_STANDBY_REFUSED
+} tally_standby_end_t;
+//  Until the place of the active broker is to be had.  *silent: the epoch of one that has it and says nothing, else 0.
+tally_standby_end_t
+tally_standby_wait(const tally_broker_options_t *options, int stop_fd, uint64_t *silent);
+
 //  ---- recovery.c ----
-//  Connects, takes the epoch, loads.  0, or an exit code (the log says why).
-int tally_recovery_start(tally_broker_t *self);
+//  Can this build work with this database?  0, or an exit code (the log says why).
+int tally_recovery_check(tally_broker_t *self);
+#define TALLY_RECOVERY_TAKEN (-1)    // another broker was faster: stand by again
+//  Connects, takes the place and the epoch, loads.  0, TALLY_RECOVERY_TAKEN, or an exit code (the log says why).
+//  silent: the epoch of the broker whose sessions are to be ended first; 0: the place is free.
+int tally_recovery_start(tally_broker_t *self, uint64_t silent);
 void
 tally_recovery_lost(tally_broker_t *self, tally_db_outcome_t outcome);    // a tick did not end well
+void tally_recovery_cut(tally_broker_t *self);    // the connection was lost between ticks
 void tally_recovery_try(tally_broker_t *self);    // when reconnect_at_ms has come
 //  Feeds what lost ticks left; false while some is still to come, and no new frame may be taken.
 bool tally_recovery_feed(tally_broker_t *self);

@@ -136,6 +136,10 @@ turn_tick(tally_broker_t *self)
         }
         moved = true;
     }
+    if (self->plan == NULL && !tally_tick_store_connected(self->ticks)) {
+        tally_recovery_cut(self);    // behind the last COMMIT
+        return true;
+    }
     if (self->plan == NULL && tally_core_next_ms(self->core, self->now_ms) <= self->now_ms) {
         if (self->now_ms - self->listened_ms > TALLY_BEAT_MS) {
             tally_core_pardon(self->core, self->now_ms);
@@ -185,6 +189,12 @@ turn_timers(tally_broker_t *self)
         tally_core_housekeep(self->core);
         self->housekeep_at_ms = self->now_ms + HOUSEKEEP_MS;
     }
+    if (self->plan != NULL) {
+        self->place_at_ms = self->now_ms + TALLY_PLACE_BEAT_MS;
+    } else if (self->now_ms >= self->place_at_ms && self->state == TALLY_SERVING) {
+        tally_tick_store_beat(self->ticks);
+        self->place_at_ms = self->now_ms + TALLY_PLACE_BEAT_MS;
+    }
 }
 
 static int64_t
@@ -204,9 +214,20 @@ wait_ms(const tally_broker_t *self, bool more)
         at = earlier(at, self->reconnect_at_ms);
     } else if (self->plan == NULL) {
         at = earlier(at, earlier(self->inbox_at_ms, self->housekeep_at_ms));
+        at = earlier(at, self->place_at_ms);
         at = earlier(at, tally_core_next_ms(self->core, self->now_ms));
     }
     return at <= self->now_ms ? 0 : (int)earlier(at - self->now_ms, SNAPSHOT_MS);
+}
+
+//  Between ticks PostgreSQL says nothing but that it is gone.
+static void
+look_at_ticks(tally_broker_t *self)
+{
+    if (self->state == TALLY_SERVING && self->plan == NULL
+        && tally_tick_store_connected(self->ticks) && !tally_tick_store_rest(self->ticks)) {
+        tally_recovery_cut(self);
+    }
 }
 
 //  True when the frames' sockets may hold more than this turn took.
@@ -245,8 +266,9 @@ tally_broker_run(tally_broker_t *self, int stop_fd)
                 tally_log_info("stopping  epoch=%llu", (unsigned long long)self->epoch);
                 return 0;
             }
-            if (what != self->front && what != self->sink && what != self->reader
-                && what != self->ticks) {
+            if (what == self->ticks) {
+                look_at_ticks(self);
+            } else if (what != self->front && what != self->sink && what != self->reader) {
                 tally_peers_look(self, what);
             }
         }

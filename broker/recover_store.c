@@ -49,6 +49,18 @@ tally_recover_store_connect(tally_recover_store_t *self)
     return tally_db_connect(self->db);
 }
 
+void
+tally_recover_store_disconnect(tally_recover_store_t *self)
+{
+    tally_db_disconnect(self->db);
+}
+
+tally_db_t *
+tally_recover_store_db(tally_recover_store_t *self)
+{
+    return self->db;
+}
+
 const char *
 tally_recover_store_error(const tally_recover_store_t *self)
 {

@@ -2,7 +2,7 @@
 //  recover_store - what the broker reads outside its ticks: everything at start, and single things for the front.
 //
 //  A second connection, blocking, used at start, after a reconnect, and for lookups that answer a person or a client.
-//  It writes one thing only: the broker's new epoch.
+//  It writes the broker's new epoch and the fate of a lost tick, nothing else.
 
 #ifndef TALLY_RECOVER_STORE_H
 #define TALLY_RECOVER_STORE_H
@@ -17,7 +17,10 @@ void tally_recover_store_destroy(tally_recover_store_t **self_p);
 
 //  Connects when needed.  Every call below does so, too; RETRY means PostgreSQL is away.
 tally_db_outcome_t tally_recover_store_connect(tally_recover_store_t *self) TALLY_MUST_CHECK;
+void tally_recover_store_disconnect(tally_recover_store_t *self);
 const char *tally_recover_store_error(const tally_recover_store_t *self);
+//  For place_store, which speaks on the same connection; borrowed.
+tally_db_t *tally_recover_store_db(tally_recover_store_t *self);
 
 //  REJECT when the schema is older or newer than this build, see error: it names the command to run.
 tally_db_outcome_t tally_recover_store_check_schema(tally_recover_store_t *self) TALLY_MUST_CHECK;

@@ -12,6 +12,7 @@
 #include <sodium.h>
 
 #include "broker/broker.h"
+#include "broker/place_store.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 
@@ -95,20 +96,59 @@ load_core(tally_broker_t *self, uint64_t first_id, uint64_t tick)
 }
 
 int
-tally_recovery_start(tally_broker_t *self)
+tally_recovery_check(tally_broker_t *self)
+{
+    tally_db_outcome_t outcome = tally_recover_store_check_schema(self->recovery);
+    if (outcome != TALLY_DB_DONE) {
+        tally_log_error("could not use database: %s", tally_recover_store_error(self->recovery));
+        return outcome == TALLY_DB_RETRY ? 75 : 78;
+    }
+    return 0;
+}
+
+//  The place first, then the epoch: of several that try only one gets so far.
+static tally_db_outcome_t
+take_place(tally_broker_t *self, uint64_t silent, bool *taken)
 {
     tally_recover_store_t *store = self->recovery;
-    tally_db_outcome_t outcome = tally_recover_store_check_schema(store);
-    if (outcome == TALLY_DB_DONE) {
-        outcome = tally_tick_store_connect(self->ticks);
-        if (outcome != TALLY_DB_DONE) {
-            tally_log_error("could not use database: %s", tally_tick_store_error(self->ticks));
-            return outcome == TALLY_DB_RETRY ? 75 : 78;
-        }
+    tally_db_t *db = tally_recover_store_db(store);
+    tally_db_outcome_t outcome = tally_recover_store_connect(store);
+    if (outcome == TALLY_DB_DONE && silent != 0) {
+        int ended = 0;
+        outcome = tally_place_store_usurp(db, silent, taken, &ended);
+        tally_log_info("ended sessions of the silent broker  sessions=%d", ended);
+    } else if (outcome == TALLY_DB_DONE) {
+        outcome = tally_place_store_seize(db, taken);
+    }
+    if (outcome == TALLY_DB_DONE && *taken) {
         outcome = tally_recover_store_take_epoch(store, self->options.instance, &self->epoch);
     }
+    if (outcome == TALLY_DB_DONE && *taken) {
+        outcome = tally_place_store_settle(db);
+    }
+    return outcome;
+}
+
+int
+tally_recovery_start(tally_broker_t *self, uint64_t silent)
+{
+    tally_recover_store_t *store = self->recovery;
     int64_t began_ms = tally_clock_now_ms();
-    self->now_ms = began_ms;
+    tally_db_outcome_t outcome = tally_tick_store_connect(self->ticks);
+    if (outcome != TALLY_DB_DONE) {
+        tally_log_error("could not use database: %s", tally_tick_store_error(self->ticks));
+        return outcome == TALLY_DB_RETRY ? 75 : 78;
+    }
+    bool taken = false;
+    outcome = take_place(self, silent, &taken);
+    if (outcome == TALLY_DB_DONE && !taken) {
+        tally_tick_store_disconnect(self->ticks);
+        return TALLY_RECOVERY_TAKEN;
+    }
+    if (outcome == TALLY_DB_DONE) {
+        tally_tick_store_hold(self->ticks);
+    }
+    self->now_ms = tally_clock_now_ms();
     if (outcome == TALLY_DB_DONE) {
         outcome = load_core(self, 0, 0);
     }
@@ -202,6 +242,14 @@ halve(tally_broker_t *self, size_t count)
     self->feed_again_max = 1;
 }
 
+static void
+go_away(tally_broker_t *self)
+{
+    self->state = TALLY_AWAY;
+    self->away_since_ms = self->now_ms;
+    self->reconnect_at_ms = self->now_ms + back_off_ms(self);
+}
+
 void
 tally_recovery_lost(tally_broker_t *self, tally_db_outcome_t outcome)
 {
@@ -225,9 +273,15 @@ tally_recovery_lost(tally_broker_t *self, tally_db_outcome_t outcome)
     gather_inputs(self);
     tally_admin_clear(self, &self->asked_under_way, "the broker lost its database; ask again");
     tally_admin_clear(self, &self->asked_collecting, "the broker lost its database; ask again");
-    self->state = TALLY_AWAY;
-    self->away_since_ms = self->now_ms;
-    self->reconnect_at_ms = self->now_ms + back_off_ms(self);
+    go_away(self);
+}
+
+void
+tally_recovery_cut(tally_broker_t *self)
+{
+    assert(self->plan == NULL);
+    tally_log_warn("lost the connection between ticks: %s", tally_tick_store_error(self->ticks));
+    go_away(self);
 }
 
 static void
@@ -245,7 +299,8 @@ resolve(tally_broker_t *self, bool *found)
 {
     uint64_t epoch = 0;
     tally_db_outcome_t outcome = TALLY_DB_DONE;
-    if (!tally_tick_store_connected(self->ticks)) {
+    bool fresh = !tally_tick_store_connected(self->ticks);
+    if (fresh) {
         outcome = tally_tick_store_connect(self->ticks);
         if (outcome != TALLY_DB_DONE) {
             try_later(self, tally_tick_store_error(self->ticks));
@@ -261,11 +316,16 @@ resolve(tally_broker_t *self, bool *found)
         return TALLY_DB_REJECT;
     }
     if (outcome == TALLY_DB_DONE) {
+        outcome = tally_place_store_hold(tally_recover_store_db(self->recovery));
+    }
+    if (outcome == TALLY_DB_DONE && self->plan != NULL) {
         outcome = tally_recover_store_find_tick(self->recovery, self->epoch, self->plan->number,
                                                 found);
     }
     if (outcome != TALLY_DB_DONE) {
         try_later(self, tally_recover_store_error(self->recovery));
+    } else if (fresh) {
+        tally_tick_store_hold(self->ticks);
     }
     return outcome;
 }
@@ -287,6 +347,13 @@ tally_recovery_try(tally_broker_t *self)
 {
     bool found = false;
     if (resolve(self, &found) != TALLY_DB_DONE) {
+        return;
+    }
+    if (self->plan == NULL) {    // no tick was under way: the core is what it should be
+        self->now_ms = tally_clock_now_ms();
+        self->state = TALLY_SERVING;
+        tally_log_info("connected again  epoch=%" PRIu64 " away_ms=%" PRId64, self->epoch,
+                       self->now_ms - self->away_since_ms);
         return;
     }
     if (self->lost_outcome == TALLY_DB_UNKNOWN) {

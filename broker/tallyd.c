@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //  tallyd - the broker's process: settings, sockets, signals; the loop does the rest.
 //
-//  Ends with 0 after SIGTERM or SIGINT (PostgreSQL has everything; nothing needs saving), 75 when PostgreSQL cannot
-//  be reached at start or another broker took over, 78 when the database or a setting must be mended first.
+//  While another broker is active on the database it stands by, see standby.c.  Ends with 0 after SIGTERM or SIGINT
+//  (PostgreSQL has everything; nothing needs saving), 75 when PostgreSQL cannot be reached at start or another broker
+//  took over (whoever starts it again has a standby), 78 when the database or a setting must be mended first.
 
 #include <assert.h>
 #include <errno.h>
@@ -18,13 +19,16 @@
 #include "lib/clock.h"
 #include "lib/config.h"
 #include "lib/db.h"
+#include "lib/endpoints.h"
 #include "lib/log.h"
 #include "lib/migrations.h"
 #include "lib/socket.h"
 
+#define ENDPOINTS 7    // see find_endpoints()
+
 static const tally_config_key_t keys[] = {
-    {"front", "endpoint for clients and workers", "ipc:///tmp/tally-front", TALLY_CONFIG_TEXT, 0,
-     0},
+    {"front", "endpoint for clients and workers; of several brokers, a list",
+     "ipc:///tmp/tally-front", TALLY_CONFIG_TEXT, 0, 0},
     {"sink", "endpoint for workers' records", "ipc:///tmp/tally-sink", TALLY_CONFIG_TEXT, 0, 0},
     {"feed", "endpoint of the feed", "ipc:///tmp/tally-feed", TALLY_CONFIG_TEXT, 0, 0},
     {"lanes", "endpoint of a worker's lane, % becomes its number", "ipc:///tmp/tally-lane-%",
@@ -39,6 +43,10 @@ static const tally_config_key_t keys[] = {
      TALLY_CONFIG_TEXT, 0, 0},
     {"body-cache-mb", "memory for bodies of waiting messages", "128", TALLY_CONFIG_NUMBER, 0,
      1 << 20},
+    {"seat", "which endpoint of each list is ours; 1 is the first", "1", TALLY_CONFIG_NUMBER, 1,
+     64},
+    {"standby", "no: end with 75 when another broker is active, instead of standing by", "yes",
+     TALLY_CONFIG_TEXT, 0, 0},
     {"migrate", "yes: bring the schema up to date first", "no", TALLY_CONFIG_TEXT, 0, 0},
     {"allow-unsafe", "yes: take a server with fsync off (tests)", "no", TALLY_CONFIG_TEXT, 0, 0},
     {NULL, NULL, NULL, TALLY_CONFIG_TEXT, 0, 0},
@@ -88,13 +96,17 @@ bind_socket(int type, const char *endpoint, char **bound)
 }
 
 static int
+check_endpoints(const tally_broker_options_t *options)
+{
+    bool good = may_listen(options->front) && may_listen(options->sink) && may_listen(options->feed)
+                && may_listen(options->lanes);
+    return good ? 0 : 78;
+}
+
+static int
 open_sockets(tally_broker_t *self)
 {
     const tally_broker_options_t *options = &self->options;
-    if (!may_listen(options->front) || !may_listen(options->sink) || !may_listen(options->feed)
-        || !may_listen(options->lanes)) {
-        return 78;
-    }
     self->front = bind_socket(ZMQ_ROUTER, options->front, &self->front_endpoint);
     self->sink = bind_socket(ZMQ_PULL, options->sink, &self->sink_endpoint);
     self->feed = tally_broadcast_new(options->feed, self->epoch);
@@ -159,6 +171,30 @@ open_signals(void)
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+//  Waits for the place and takes it.  0, or an exit code; *stopped: told to end before there was anything to do.
+static int
+become_active(tally_broker_t *self, int stop_fd, bool *stopped)
+{
+    int rc = check_endpoints(&self->options);
+    if (rc == 0) {
+        rc = tally_recovery_check(self);
+    }
+    while (rc == 0) {
+        uint64_t silent = 0;
+        tally_standby_end_t end = tally_standby_wait(&self->options, stop_fd, &silent);
+        *stopped = end == TALLY_STANDBY_STOPPED;
+        if (end != TALLY_STANDBY_GO) {
+            return *stopped ? 0 : 75;
+        }
+        rc = tally_recovery_start(self, silent);
+        if (rc != TALLY_RECOVERY_TAKEN) {
+            break;
+        }
+        rc = 0;
+    }
+    return rc;
+}
+
 static int
 serve(tally_broker_t *self, int stop_fd)
 {
@@ -171,11 +207,12 @@ serve(tally_broker_t *self, int stop_fd)
     self->dead_changed = true;
     self->started_ms = tally_clock_now_ms();
     self->meter = tally_meter_new(tally_clock_now_ns());
-    int rc = tally_recovery_start(self);
-    if (rc == 0) {
+    bool stopped = false;
+    int rc = become_active(self, stop_fd, &stopped);
+    if (rc == 0 && !stopped) {
         rc = open_sockets(self);
     }
-    if (rc == 0) {
+    if (rc == 0 && !stopped) {
         self->reader = tally_reader_new(self->options.db);
         tally_log_info("ready  front=%s sink=%s feed=%s epoch=%llu", self->front_endpoint,
                        self->sink_endpoint, tally_broadcast_endpoint(self->feed),
@@ -205,6 +242,26 @@ migrate(const char *conninfo)
     return rc;
 }
 
+//  Each is one of a list with a place for every broker.  0, or an exit code.
+static int
+find_endpoints(const tally_config_t *config, char *endpoints[ENDPOINTS])
+{
+    static const char *const lists[ENDPOINTS] = {"front",          "sink",
+                                                 "feed",           "lanes",
+                                                 "advertise-sink", "advertise-feed",
+                                                 "advertise-lanes"};
+    int64_t seat = tally_config_number(config, "seat");
+    for (size_t i = 0; i < ENDPOINTS; i++) {
+        const char *list = tally_config_get(config, lists[i]);
+        endpoints[i] = list == NULL ? NULL : tally_endpoints_at(list, (size_t)seat - 1);
+        if (list != NULL && endpoints[i] == NULL) {
+            tally_log_error("\"%s\" has no endpoint for seat %lld", lists[i], (long long)seat);
+            return 78;
+        }
+    }
+    return 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -221,24 +278,32 @@ main(int argc, char **argv)
         char host[TALLY_NAME_BYTES_MAX] = "";
         gethostname(host, sizeof host - 1);
         char *instance = tally_format("%s:%d", host, (int)getpid());
+        char *endpoints[ENDPOINTS] = {NULL};
+        rc = find_endpoints(config, endpoints);
         tally_broker_t broker = {
             .epoll = -1,
-            .options = {.front = tally_config_get(config, "front"),
-                        .sink = tally_config_get(config, "sink"),
-                        .feed = tally_config_get(config, "feed"),
-                        .lanes = tally_config_get(config, "lanes"),
-                        .advertise_sink = tally_config_get(config, "advertise-sink"),
-                        .advertise_feed = tally_config_get(config, "advertise-feed"),
-                        .advertise_lanes = tally_config_get(config, "advertise-lanes"),
+            .options = {.front = endpoints[0],
+                        .sink = endpoints[1],
+                        .feed = endpoints[2],
+                        .lanes = endpoints[3],
+                        .advertise_sink = endpoints[4],
+                        .advertise_feed = endpoints[5],
+                        .advertise_lanes = endpoints[6],
                         .db = tally_config_get(config, "db"),
                         .instance = instance,
                         .body_cache_bytes_max = (size_t)tally_config_number(config, "body-cache-mb")
                                                 << 20,
-                        .allow_unsafe = is_yes(config, "allow-unsafe")},
+                        .allow_unsafe = is_yes(config, "allow-unsafe"),
+                        .stand_by = is_yes(config, "standby")},
         };
-        rc = is_yes(config, "migrate") ? migrate(broker.options.db) : 0;
+        if (rc == 0 && is_yes(config, "migrate")) {
+            rc = migrate(broker.options.db);
+        }
         rc = rc == 0 ? serve(&broker, stop_fd) : rc;
         free(instance);
+        for (size_t i = 0; i < ENDPOINTS; i++) {
+            free(endpoints[i]);
+        }
     }
     tally_config_destroy(&config);
     close(stop_fd);

@@ -43,6 +43,7 @@ extern const size_t tally_tick_admin_statement_count;
 //  Of every session that runs them.
 extern const char tally_tick_session_sql[];
 extern const char tally_tick_guard_lock_sql[];     // $1: the lock's key
+extern const char tally_tick_hold_sql[];           // $1: the place's key
 extern const char tally_tick_guard_epoch_sql[];    // $1: epoch, $2: number of the tick
 
 #endif

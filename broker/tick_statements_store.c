@@ -14,6 +14,7 @@ const char tally_tick_session_sql[] = "set plan_cache_mode = force_generic_plan;
                                       "set enable_mergejoin = off; set enable_bitmapscan = off; "
                                       "set jit = off; set lock_timeout = '50ms'";
 const char tally_tick_guard_lock_sql[] = "select pg_advisory_xact_lock_shared($1)";
+const char tally_tick_hold_sql[] = "select pg_try_advisory_lock_shared($1)";
 const char tally_tick_guard_epoch_sql[] = "select tally.tick_begin($1, $2)";
 
 //  ---- leases that end ------------------------------------------------------------------------------------------

@@ -35,6 +35,9 @@ struct tally_tick_store {
     const tally_statement_t
         *sent[ANSWERS_MAX];    // whose answers are to come, in order; NULL: begin, guard, commit
     size_t sent_count, answered;
+    bool farewell;                  // PostgreSQL ended the session while it had nothing to do
+    bool holds;                     // the place
+    size_t asides;                  // words between ticks whose sync is to come, before any tick's
     PGresult *kept[ANSWERS_MAX];    // answers that `result` points into
     size_t kept_count;
     tally_tick_result_t result;
@@ -123,6 +126,13 @@ take_notice(void *context, const PGresult *notice)
     if (tally_db_session_notice(application, notice)) {
         self->local_only = true;
     }
+    //  libpq treats a fatal error as a notice when no command waits for its answer.
+    const char *severity = PQresultErrorField(notice, PG_DIAG_SEVERITY_NONLOCALIZED);
+    if (severity != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0)) {
+        self->farewell = true;
+        set_error(self, PQresultErrorField(notice, PG_DIAG_SQLSTATE),
+                  PQresultErrorField(notice, PG_DIAG_MESSAGE_PRIMARY));
+    }
 }
 
 //  One statement on the connection as it is set up; false with the error set.
@@ -162,7 +172,7 @@ prepare_all(tally_tick_store_t *self)
                 && prepare(self, "begin", "begin isolation level read committed")
                 && prepare(self, "lock", tally_tick_guard_lock_sql)
                 && prepare(self, "epoch", tally_tick_guard_epoch_sql)
-                && prepare(self, "commit", "commit");
+                && prepare(self, "commit", "commit") && prepare(self, "hold", tally_tick_hold_sql);
     return good && prepare_each(self, tally_tick_send_statements, tally_tick_send_statement_count)
            && prepare_each(self, tally_tick_lease_statements, tally_tick_lease_statement_count)
            && prepare_each(self, tally_tick_admin_statements, tally_tick_admin_statement_count);
@@ -229,6 +239,9 @@ tally_tick_store_disconnect(tally_tick_store_t *self)
         self->connection = NULL;
     }
     self->busy = false;
+    self->asides = 0;
+    self->holds = false;
+    self->farewell = false;
 }
 
 int
@@ -294,6 +307,38 @@ send_sections(tally_tick_store_t *self, const tally_plan_t *plan,
             send(self, statements[i].name, &statements[i]);
         }
     }
+}
+
+//  Ends an aside.  A failure means a dead connection: whoever reads next will see it.
+static void
+sync_aside(tally_tick_store_t *self)
+{
+    self->asides += PQpipelineSync(self->connection) == 1 ? 1 : 0;
+}
+
+void
+tally_tick_store_beat(tally_tick_store_t *self)
+{
+    assert(self->connection != NULL && !self->busy);
+    if (self->asides > 0) {
+        return;
+    }
+    if (self->holds) {
+        //  No statement, no transaction: the session's time stamp moves all the same.
+        sync_aside(self);
+    } else {
+        tally_tick_store_hold(self);    // somebody stood in the way
+    }
+}
+
+void
+tally_tick_store_hold(tally_tick_store_t *self)
+{
+    assert(self->connection != NULL && !self->busy);
+    tally_pgarray_one_int8(&self->params.values[0], TALLY_PLACE_LOCK);
+    self->params.count = 1;
+    send(self, "hold", NULL);
+    sync_aside(self);
 }
 
 void
@@ -394,10 +439,33 @@ conclude(tally_tick_store_t *self, bool lost)
     return outcome;
 }
 
+//  Passes over what has arrived of the asides.  1: that was all, 0: more is to come, -1: the connection is lost.
+static int
+pass_asides(tally_tick_store_t *self)
+{
+    while (self->asides > 0 && PQisBusy(self->connection) == 0) {
+        PGresult *answer = PQgetResult(self->connection);
+        ExecStatusType status = PQresultStatus(answer);
+        if (status == PGRES_TUPLES_OK) {
+            self->holds = PQgetvalue(answer, 0, 0)[0] != 0;    // only hold() asks something
+        }
+        self->asides -= status == PGRES_PIPELINE_SYNC ? 1 : 0;
+        PQclear(answer);
+        if (PQstatus(self->connection) == CONNECTION_BAD) {
+            return -1;
+        }
+    }
+    return self->asides == 0 ? 1 : 0;
+}
+
 //  Takes what has arrived.  1: the sync is there, 0: more is to come, -1: the connection is lost.
 static int
 take_answers(tally_tick_store_t *self)
 {
+    int rc = pass_asides(self);
+    if (rc != 1) {
+        return rc;
+    }
     while (PQisBusy(self->connection) == 0) {
         PGresult *answer = PQgetResult(self->connection);
         if (answer == NULL) {
@@ -419,6 +487,24 @@ take_answers(tally_tick_store_t *self)
         }
     }
     return 0;
+}
+
+bool
+tally_tick_store_rest(tally_tick_store_t *self)
+{
+    assert(self->connection != NULL && !self->busy);
+    bool good = PQconsumeInput(self->connection) == 1 && pass_asides(self) != -1;
+    if (good && self->asides == 0) {
+        (void)PQisBusy(self->connection);    // reads a farewell, see take_notice
+    }
+    if (good && !self->farewell && PQstatus(self->connection) == CONNECTION_OK) {
+        return true;
+    }
+    if (!self->farewell) {
+        set_error(self, "", PQerrorMessage(self->connection));
+    }
+    tally_tick_store_disconnect(self);
+    return false;
 }
 
 bool

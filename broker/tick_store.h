@@ -27,6 +27,15 @@ void tally_tick_store_disconnect(tally_tick_store_t *self);
 int tally_tick_store_fd(const tally_tick_store_t *self);              // -1 when not connected
 bool tally_tick_store_wants_write(const tally_tick_store_t *self);    // watch for writing, too
 
+//  ---- between ticks: words to PostgreSQL that no answer is waited for; a tick may start behind them ----
+//  Shows whoever watches this session that the broker lives.  Nothing while the last such word is not answered.
+void tally_tick_store_beat(tally_tick_store_t *self);
+//  Holds the place of the active broker, see place_store.h; once on each connection, when the epoch is known to be
+//  ours.  What it does not get is asked for again by beat.
+void tally_tick_store_hold(tally_tick_store_t *self);
+//  The fd was readable, and no tick is under way.  False: the connection is lost, and given up.
+bool tally_tick_store_rest(tally_tick_store_t *self) TALLY_MUST_CHECK;
+
 //  Starts the transaction of `plan`, which must stay as it is until the outcome.  Must be connected and idle.
 void tally_tick_store_start(tally_tick_store_t *self, uint64_t epoch, const tally_plan_t *plan);
 bool tally_tick_store_busy(const tally_tick_store_t *self);

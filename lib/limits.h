@@ -66,7 +66,9 @@
 #define TALLY_BEAT_MS 500
 #define TALLY_BEATS_MISSED_MAX 3
 #define TALLY_PING_MS 60000
-#define TALLY_RETRY_BASE_MS 200    // first back-off; doubles with each failure, full jitter
+#define TALLY_PLACE_BEAT_MS 250        // the active broker speaks to PostgreSQL at least so often
+#define TALLY_PLACE_SILENCE_MS 1000    // so long it does not: a standby takes over
+#define TALLY_RETRY_BASE_MS 200        // first back-off; doubles with each failure, full jitter
 #define TALLY_RETRY_MS_MAX (5 * 60 * 1000)
 #define TALLY_RESULT_KEPT_MS (3600 * 1000)
 #define TALLY_DEDUPE_KEPT_MS (24 * 3600 * 1000)
