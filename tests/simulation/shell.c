@@ -11,6 +11,7 @@
 #define INBOX_POLL_MS 1000
 #define HOUSEKEEP_MS 10000
 #define ORPHANS_MS 3000
+#define RETRY_WRITTEN_MS 1000    // a request of an operator is in the database by then
 
 sim_shell_t *
 sim_shell_new(sim_world_t *world)
@@ -387,6 +388,9 @@ sim_shell_busy(const sim_shell_t *self)
     if (self->again.count > 0) {
         return "inputs are left to be fed again";
     }
+    if (self->world->now_ms - self->retried_ms < RETRY_WRITTEN_MS) {
+        return "a dead letter may be sent again by the next tick";
+    }
     tally_stream_stats_t stats;
     for (size_t i = 0; i < tally_core_queue_count(self->core); i++) {
         tally_core_stats(self->core, tally_core_queue_at(self->core, i)->id, 0, self->world->now_ms,
@@ -414,5 +418,6 @@ sim_shell_retry_dead(sim_shell_t *self, uint32_t tenant, uint64_t message)
 {
     if (self->mode == SIM_SERVING) {
         tally_core_retry_dead(self->core, tenant, message);
+        self->retried_ms = self->world->now_ms;
     }
 }

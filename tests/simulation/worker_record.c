@@ -87,7 +87,9 @@ sim_worker_say_nonsense(sim_worker_t *self)
     tally_record_t record = {.kind = kinds[sim_draw(world, sizeof kinds)], .lease = lease};
     bool named = record.kind != TALLY_RECORD_EXTEND && sim_happens(world, 70);
     record.count = named ? 2 : 0;
-    record.delay_ms = 1 + (uint32_t)sim_draw(world, TALLY_VISIBILITY_MS_MAX);
+    //  To extend a lease that it settled by SQL and told nobody of is its own loss, until the new deadline.
+    uint32_t delay_ms_max = record.kind == TALLY_RECORD_EXTEND ? 3000 : TALLY_VISIBILITY_MS_MAX;
+    record.delay_ms = 1 + (uint32_t)sim_draw(world, delay_ms_max);
     if (self->open.count > 0 && named && record.kind != TALLY_RECORD_NOTE
         && sim_happens(world, 40)) {
         //  Its own lease, but messages that are not in it.
