@@ -81,7 +81,6 @@ struct sim_shell {
     int64_t listened_ms;    // when the sink was last seen empty
     int64_t retried_ms;     // when an operator last asked for a dead letter to be sent again
     int64_t beat_at_ms, inbox_at_ms, housekeep_at_ms;
-    int64_t retried_ms;    // when an operator last asked for a dead letter to be sent again
     tally_wire_t wire;
     size_t tell_max;    // so many things are told before it is killed; SIZE_MAX: all
 };
