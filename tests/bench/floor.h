@@ -30,4 +30,8 @@ void bench_floor_messages(const char *conninfo, const bench_floor_options_t *opt
 void bench_floor_ticks(const char *conninfo, const bench_floor_options_t *options,
                        bench_floor_t *result);
 
+//  Responses of `body_bytes`: stored raw as blobs, then as rows, and the blobs of the tick before deleted.
+void bench_floor_responses(const char *conninfo, const bench_floor_options_t *options,
+                           bench_floor_t *result);
+
 #endif

@@ -35,6 +35,10 @@ static const struct {
     {"held", bench_held, "a snapshot held open elsewhere for more than a minute", false},
     {"fairness", bench_fairness, "1000 tenants while one of them floods", true},
     {"fan", bench_fan, "500 workers and 2000 clients that do nothing", true},
+    {"pipeline", bench_pipeline, "survey responses from send to counted, exports, recomputation",
+     true},
+    {"comparison", bench_comparison, "the same messages through queues in SQL: SKIP LOCKED, pgmq",
+     true},
     {"matrix", bench_matrix, "the same with other batches, bodies, producers and workers", false},
 };
 
