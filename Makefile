@@ -189,6 +189,7 @@ archives_of = $(if $(filter clients/cmd,$(1)),$(BUILD)/cmd.a $(BUILD)/clients.a)
 
 # What a test takes from another suite.
 borrowed_test_dump = tests/integration/pg.c
+borrowed_test_cut = tests/integration/pg.c
 
 define test_rule
 $(BUILD)/tests/$(1): $(BUILD)/obj/tests/$(1).o $(call companions,tests/$(1).c) \

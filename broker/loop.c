@@ -130,6 +130,10 @@ turn_tick(tally_broker_t *self)
     if (self->plan != NULL && tally_tick_store_advance(self->ticks, &outcome, &result)) {
         if (outcome == TALLY_DB_DONE) {
             end_tick(self, result);
+            if (!tally_tick_store_connected(self->ticks)) {
+                tally_recovery_cut(self);    // behind the answer to COMMIT
+                return true;
+            }
         } else {
             tally_recovery_lost(self, outcome);
             return true;

@@ -41,8 +41,8 @@ void tally_tick_store_start(tally_tick_store_t *self, uint64_t epoch, const tall
 bool tally_tick_store_busy(const tally_tick_store_t *self);
 
 //  Goes on as far as it can without blocking.  False: still under way.  True: *outcome is known; on
-//  DONE *result is valid until the next start.  On RETRY with the connection still good the store
-//  is idle again; otherwise disconnected.
+//  DONE *result is valid until the next start; the connection may be lost all the same.  On RETRY with
+//  the connection still good the store is idle again; otherwise disconnected.
 bool tally_tick_store_advance(tally_tick_store_t *self, tally_db_outcome_t *outcome,
                               const tally_tick_result_t **result);
 
