@@ -77,7 +77,7 @@ SUITES = unit protocol simulation faults integration
 TEST_SOURCES = $(foreach suite,$(SUITES),$(wildcard tests/$(suite)/test_*.c))
 TESTS = $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%)
 
-.PHONY: FORCE all help install demo test run-tests check simulate planted asan memcheck tidy format bench deps clean
+.PHONY: FORCE all help install demo test run-tests check simulate faults planted asan memcheck tidy format bench deps clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -221,6 +221,10 @@ $(FAULT_PROGRAMS): $(BUILD)/tests/faults/%: $(BUILD)/obj/tests/faults/main_%.o $
 	@mkdir -p $(@D)
 	$(call say,link,$@)
 	$(Q)$(CC) -pie $(ALL_LDFLAGS) -o $@ $^ $(LIBS_ALL)
+
+FAULT_SECONDS = $(if $(filter-out file default undefined,$(origin SECONDS)),$(SECONDS),60)
+faults: $(BUILD)/tests/faults/faults $(PROGRAMS) ## real processes, real faults, a verdict: make faults [SECONDS=60] [SEED=n] [ARGS='--profile broker']
+	@TALLY_BIN_DIR=$(abspath $(BUILD)/bin) $< --seconds $(FAULT_SECONDS) --seed $(SEED) $(ARGS)
 
 SEEDS ?= 10000
 SEED ?= 1

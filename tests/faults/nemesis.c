@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT
+#include "tests/faults/nemesis.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lib/alloc.h"
+#include "tests/faults/nemesis_state.h"
+
+#define AGAIN_MS 40        // nobody was there to be hit: looked for again
+#define LOOK_MS 10         // while something lasts
+#define REST_MS_MIN 150    // between two of a kind
+
+static const char *const profiles[] = {"mixed", "broker", "worker", "database"};
+
+const char *
+tally_fault_name(tally_fault_kind_t kind)
+{
+    return tally_fault_ways[kind].name;
+}
+
+bool
+tally_nemesis_uses(const tally_nemesis_t *self, tally_fault_kind_t kind)
+{
+    return tally_fault_ways[kind].mean_s[self->profile] > 0;
+}
+
+static int
+find_profile(const char *name)
+{
+    for (int i = 0; i < (int)(sizeof profiles / sizeof profiles[0]); i++) {
+        if (strcmp(profiles[i], name) == 0) {
+            return i;
+        }
+    }
+    fprintf(stderr, "faults: there is no profile \"%s\": mixed, broker, worker or database\n",
+            name);
+    return -1;
+}
+
+tally_nemesis_t *
+tally_nemesis_new(tally_scene_t *scene, tally_watch_t *watch,
+                  const tally_nemesis_options_t *options)
+{
+    int profile = find_profile(options->profile);
+    if (profile == -1) {
+        return NULL;
+    }
+    tally_nemesis_t *self = tally_alloc(sizeof *self);
+    self->scene = scene;
+    self->watch = watch;
+    self->options = *options;
+    self->profile = (unsigned)profile;
+    self->chance = tally_chance_of(options->seed, 5, 0, 0);
+    for (tally_fault_kind_t i = 1; i < TALLY_FAULT_KINDS; i++) {
+        self->next_at_ms[i] = INT64_MAX;
+        if (tally_nemesis_uses(self, i)) {
+            tally_history_name(scene->history, TALLY_NAMED_FAULT, i, tally_fault_name(i));
+        }
+    }
+    return self;
+}
+
+void
+tally_nemesis_destroy(tally_nemesis_t **self_p)
+{
+    free(*self_p);
+    *self_p = NULL;
+}
+
+//  Each kind once, in an order drawn from the seed.
+void
+tally_nemesis_begin(tally_nemesis_t *self, int64_t now_ms)
+{
+    tally_fault_kind_t order[TALLY_FAULT_KINDS];
+    int count = 0;
+    for (tally_fault_kind_t i = 1; i < TALLY_FAULT_KINDS; i++) {
+        if (!tally_nemesis_uses(self, i)) {
+            continue;
+        }
+        int at = tally_chance_between(&self->chance, 0, count);
+        order[count++] = order[at];
+        order[at] = i;
+    }
+    for (int i = 0; i < count; i++) {
+        self->next_at_ms[order[i]] = now_ms + self->options.opening_ms * i / count;
+    }
+}
+
+static tally_fault_t *
+find_free(tally_nemesis_t *self)
+{
+    for (size_t i = 0; i < TALLY_ACTIVE_MAX; i++) {
+        if (self->active[i].kind == 0) {
+            return &self->active[i];
+        }
+    }
+    return NULL;
+}
+
+//  Exponential: memoryless, so that all distances between two faults happen.
+static int64_t
+draw_pause_ms(tally_nemesis_t *self, tally_fault_kind_t kind)
+{
+    double uniform = ((double)(tally_chance_next(&self->chance) >> 11) + 1) / 9007199254740993.0;
+    double mean_ms = 1000 * tally_fault_ways[kind].mean_s[self->profile] / self->options.pace;
+    return REST_MS_MIN
+           + (int64_t)(-log(uniform) * (mean_ms > REST_MS_MIN ? mean_ms - REST_MS_MIN : 0));
+}
+
+static void
+record(const tally_nemesis_t *self, const tally_fault_t *fault, tally_did_t kind)
+{
+    tally_history_add(self->scene->history, &(tally_history_record_t){
+                                                .kind = (uint16_t)kind,
+                                                .id = fault->id,
+                                                .code = (uint16_t)fault->kind,
+                                                .item = tally_fault_ways[fault->kind].victim,
+                                                .process = fault->number,
+                                                .tenant = fault->tenant,
+                                            });
+}
+
+static void
+strike(tally_nemesis_t *self, tally_fault_kind_t kind, int64_t now_ms)
+{
+    const tally_fault_way_t *way = &tally_fault_ways[kind];
+    tally_fault_t *fault = find_free(self);
+    tally_fault_t aimed = {.kind = kind, .began_ms = now_ms, .end_at_ms = now_ms};
+    if (fault == NULL || !way->aim(self, &aimed)) {
+        self->next_at_ms[kind] = now_ms + AGAIN_MS;
+        return;
+    }
+    aimed.id = ++self->last_id;
+    *fault = aimed;
+    fault->number = fault->member != NULL ? tally_member_process(fault->member) : 0;
+    fault->starts = fault->process != NULL ? fault->process->starts : 0;
+    record(self, fault, TALLY_FAULT_BEGAN);
+    way->strike(self, fault);
+    self->counts[kind]++;
+    self->next_at_ms[kind] = now_ms + draw_pause_ms(self, kind);
+}
+
+static void
+look_at(tally_nemesis_t *self, tally_fault_t *fault, int64_t now_ms)
+{
+    const tally_fault_way_t *way = &tally_fault_ways[fault->kind];
+    bool over = way->over(self, fault, now_ms);
+    bool due = way->heal != NULL && (self->resting || now_ms >= fault->end_at_ms);
+    if (!over && !due) {
+        return;
+    }
+    if (!over) {
+        way->heal(self, fault);
+    }
+    record(self, fault, TALLY_FAULT_ENDED);
+    self->lasted_ms[fault->kind] += now_ms - fault->began_ms;
+    fault->kind = 0;
+}
+
+int64_t
+tally_nemesis_turn(tally_nemesis_t *self, int64_t now_ms)
+{
+    int64_t next_ms = INT64_MAX;
+    for (size_t i = 0; i < TALLY_ACTIVE_MAX; i++) {
+        if (self->active[i].kind != 0) {
+            look_at(self, &self->active[i], now_ms);
+        }
+        if (self->active[i].kind != 0) {
+            next_ms = now_ms + LOOK_MS;
+        }
+    }
+    for (tally_fault_kind_t i = 1; !self->resting && i < TALLY_FAULT_KINDS; i++) {
+        if (now_ms >= self->next_at_ms[i]) {
+            strike(self, i, now_ms);
+        }
+        next_ms = self->next_at_ms[i] < next_ms ? self->next_at_ms[i] : next_ms;
+    }
+    return next_ms;
+}
+
+void
+tally_nemesis_rest(tally_nemesis_t *self)
+{
+    self->resting = true;
+}
+
+bool
+tally_nemesis_active(const tally_nemesis_t *self)
+{
+    for (size_t i = 0; i < TALLY_ACTIVE_MAX; i++) {
+        if (self->active[i].kind != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+unsigned
+tally_nemesis_count(const tally_nemesis_t *self, tally_fault_kind_t kind)
+{
+    return self->counts[kind];
+}
+
+int64_t
+tally_nemesis_lasted_ms(const tally_nemesis_t *self, tally_fault_kind_t kind)
+{
+    return self->lasted_ms[kind];
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: MIT
+//  nemesis_process: faults that are signals.
+
+#include <signal.h>
+#include <stdlib.h>
+
+#include "lib/alloc.h"
+#include "tests/faults/effect_store.h"
+#include "tests/faults/load.h"
+#include "tests/faults/nemesis_state.h"
+
+//  How long things last; beyond visibility (1 to 2 s) and beats (2 s), mostly.
+#define STOP_MS_MIN 300
+#define STOP_MS_MAX 4000
+#define BROKER_STOP_MS_MAX 3000
+#define PAUSE_MS_MAX 200    // before what was killed is started again
+
+//  ---- whom -------------------------------------------------------------------------------------
+
+static bool
+may_be_hit(const tally_process_t *process)
+{
+    return process->pid != 0 && !process->stopped && !process->killed;
+}
+
+static bool
+aim_at(tally_fault_t *fault, tally_process_t *process)
+{
+    fault->process = process;
+    return may_be_hit(process);
+}
+
+static bool
+aim_at_broker(tally_nemesis_t *self, tally_fault_t *fault)
+{
+    return aim_at(fault, self->scene->tallyd);
+}
+
+static bool
+aim_at_postgres(tally_nemesis_t *self, tally_fault_t *fault)
+{
+    return aim_at(fault, self->scene->postgres);
+}
+
+static bool
+aim_at_member(tally_nemesis_t *self, tally_fault_t *fault, tally_member_kind_t kind)
+{
+    size_t count = self->scene->member_count;
+    size_t first = tally_chance_below(&self->chance, (uint32_t)count);
+    for (size_t i = 0; i < count; i++) {
+        const tally_member_t *member = &self->scene->members[(first + i) % count];
+        if (member->kind == kind && may_be_hit(member->process)) {
+            fault->member = member;
+            fault->process = member->process;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool
+aim_at_worker(tally_nemesis_t *self, tally_fault_t *fault)
+{
+    return aim_at_member(self, fault, TALLY_MEMBER_WORKER);
+}
+
+static bool
+aim_at_client(tally_nemesis_t *self, tally_fault_t *fault)
+{
+    return aim_at_member(self, fault, TALLY_MEMBER_CLIENT);
+}
+
+static bool
+aim_at_holder(tally_nemesis_t *self, tally_fault_t *fault)
+{
+    const char *name = tally_watch_holder(self->watch, &fault->tenant);
+    for (size_t i = 0; i < self->scene->member_count; i++) {
+        const tally_member_t *member = &self->scene->members[i];
+        if (strcmp(member->process->name, name) == 0 && may_be_hit(member->process)) {
+            fault->member = member;
+            fault->process = member->process;
+            return true;
+        }
+    }
+    return false;
+}
+
+//  The session of the broker's ticks or of a worker.
+static bool
+aim_at_session(tally_nemesis_t *self, tally_fault_t *fault)
+{
+    if (!may_be_hit(self->scene->postgres)) {
+        return false;
+    }
+    const char *name = "tallyd-tick";
+    if (tally_chance_below(&self->chance, 3) > 0) {
+        if (!aim_at_worker(self, fault)) {
+            return false;
+        }
+        name = fault->process->name;
+    }
+    fault->process = NULL;
+    fault->pid = tally_effects_backend(self->scene->db, name);
+    return fault->pid > 1;
+}
+
+//  ---- what -------------------------------------------------------------------------------------
+
+static void
+kill_process(tally_nemesis_t *self, tally_fault_t *fault)
+{
+    tally_crew_kill(fault->process, SIGKILL, tally_chance_between(&self->chance, 0, PAUSE_MS_MAX));
+}
+
+static void
+stop_postgres(tally_nemesis_t *self, tally_fault_t *fault)
+{
+    tally_crew_kill(fault->process, SIGQUIT, tally_chance_between(&self->chance, 0, PAUSE_MS_MAX));
+}
+
+static void
+stop_process(tally_nemesis_t *self, tally_fault_t *fault)
+{
+    bool is_broker = fault->process == self->scene->tallyd;
+    fault->end_at_ms += tally_chance_between(&self->chance, STOP_MS_MIN,
+                                             is_broker ? BROKER_STOP_MS_MAX : STOP_MS_MAX);
+    tally_crew_stop(fault->process);
+}
+
+static void
+kill_backend(tally_nemesis_t *self, tally_fault_t *fault)
+{
+    (void)self;
+    kill(fault->pid, SIGKILL);
+}
+
+static void
+end_session(tally_nemesis_t *self, tally_fault_t *fault)
+{
+    (void)self;
+    kill(fault->pid, SIGTERM);
+}
+
+//  ---- until when -------------------------------------------------------------------------------
+
+static bool
+runs_again(tally_nemesis_t *self, tally_fault_t *fault, int64_t now_ms)
+{
+    (void)self;
+    (void)now_ms;
+    return fault->process->starts > fault->starts && fault->process->pid != 0;
+}
+
+//  A stopped one may have been killed by another fault meanwhile.
+static bool
+is_another(tally_nemesis_t *self, tally_fault_t *fault, int64_t now_ms)
+{
+    (void)self;
+    (void)now_ms;
+    return !fault->process->stopped || fault->process->starts > fault->starts;
+}
+
+static void
+resume_process(tally_nemesis_t *self, tally_fault_t *fault)
+{
+    (void)self;
+    tally_crew_continue(fault->process);
+}
+
+static bool
+at_once(tally_nemesis_t *self, tally_fault_t *fault, int64_t now_ms)
+{
+    (void)self;
+    (void)fault;
+    (void)now_ms;
+    return true;
+}
+
+//  Seconds between two: mixed, broker, worker, database.
+const tally_fault_way_t tally_fault_ways[TALLY_FAULT_KINDS] = {
+    [TALLY_FAULT_BROKER_KILL] = {"broker-kill",
+                                 TALLY_VICTIM_BROKER,
+                                 {2.5, 1.2, 20, 15},
+                                 aim_at_broker,
+                                 kill_process,
+                                 runs_again,
+                                 NULL},
+    [TALLY_FAULT_BROKER_STOP] = {"broker-stop",
+                                 TALLY_VICTIM_BROKER,
+                                 {15, 20, 0, 0},
+                                 aim_at_broker,
+                                 stop_process,
+                                 is_another,
+                                 resume_process},
+    [TALLY_FAULT_WORKER_KILL] = {"worker-kill",
+                                 TALLY_VICTIM_WORKER,
+                                 {4, 10, 1.5, 15},
+                                 aim_at_worker,
+                                 kill_process,
+                                 runs_again,
+                                 NULL},
+    [TALLY_FAULT_WORKER_STOP] = {"worker-stop",
+                                 TALLY_VICTIM_WORKER,
+                                 {7, 20, 2.5, 20},
+                                 aim_at_worker,
+                                 stop_process,
+                                 is_another,
+                                 resume_process},
+    [TALLY_FAULT_TERM_KILL] = {"term-kill",
+                               TALLY_VICTIM_TERM_HOLDER,
+                               {12, 0, 5, 0},
+                               aim_at_holder,
+                               kill_process,
+                               runs_again,
+                               NULL},
+    [TALLY_FAULT_TERM_STOP] = {"term-stop",
+                               TALLY_VICTIM_TERM_HOLDER,
+                               {15, 0, 8, 0},
+                               aim_at_holder,
+                               stop_process,
+                               is_another,
+                               resume_process},
+    [TALLY_FAULT_CLIENT_KILL] = {"client-kill",
+                                 TALLY_VICTIM_CLIENT,
+                                 {5, 8, 0, 20},
+                                 aim_at_client,
+                                 kill_process,
+                                 runs_again,
+                                 NULL},
+    [TALLY_FAULT_CLIENT_STOP] = {"client-stop",
+                                 TALLY_VICTIM_CLIENT,
+                                 {15, 30, 0, 0},
+                                 aim_at_client,
+                                 stop_process,
+                                 is_another,
+                                 resume_process},
+    [TALLY_FAULT_PG_STOP] = {"pg-stop",
+                             TALLY_VICTIM_DATABASE,
+                             {25, 60, 60, 5},
+                             aim_at_postgres,
+                             stop_postgres,
+                             runs_again,
+                             NULL},
+    [TALLY_FAULT_PG_KILL] = {"pg-kill",
+                             TALLY_VICTIM_DATABASE,
+                             {45, 0, 0, 12},
+                             aim_at_postgres,
+                             kill_process,
+                             runs_again,
+                             NULL},
+    [TALLY_FAULT_PG_BACKEND] = {"pg-backend",
+                                TALLY_VICTIM_DATABASE,
+                                {30, 0, 60, 6},
+                                aim_at_session,
+                                kill_backend,
+                                at_once,
+                                NULL},
+    [TALLY_FAULT_PG_TERMINATE] = {"pg-terminate",
+                                  TALLY_VICTIM_DATABASE,
+                                  {5, 10, 6, 2},
+                                  aim_at_session,
+                                  end_session,
+                                  at_once,
+                                  NULL},
+};

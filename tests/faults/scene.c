@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: MIT
+#include "tests/faults/scene.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "clients/cmd/cluster_store.h"
+#include "clients/tally.h"
+#include "lib/alloc.h"
+#include "lib/clock.h"
+#include "lib/migrations.h"
+#include "tests/faults/dump.h"
+#include "tests/faults/load.h"
+
+#define READY_MS_MAX 60000
+#define LOOK_MS 20
+#define ANSWER_MS 250
+#define DRIVER_PROCESS 1
+#define LIVES_MAX 1000    // of one member; its processes are numbered on from slot * LIVES_MAX
+
+//  ---- processes --------------------------------------------------------------------------------
+
+//  What a user's shell says must not come before what we say.
+static void
+set_environment(void)
+{
+    static const char *const names[] = {"TALLY_FRONT",   "TALLY_SINK",   "TALLY_FEED",
+                                        "TALLY_LANES",   "TALLY_DB",     "TALLY_BROKER",
+                                        "TALLY_NAME",    "TALLY_CONFIG", "TALLY_DIR",
+                                        "TALLY_CREDIT",  "TALLY_ROOM",   "TALLY_SLOT",
+                                        "TALLY_PROCESS", "TALLY_TENANT"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        unsetenv(names[i]);
+    }
+    setenv("TALLY_LOG_TIME", "1", 1);
+}
+
+static void
+exec_postgres(void *cluster)
+{
+    tally_cluster_clear_stale(cluster);
+    tally_cluster_exec(cluster);
+}
+
+static void
+exec_tallyd(void *scene)
+{
+    const tally_scene_t *self = scene;
+    char *words[] = {tally_format("%s/tallyd", self->options.bin_dir),
+                     "--front",
+                     "ipc://front",
+                     "--sink",
+                     "ipc://sink",
+                     "--feed",
+                     "ipc://feed",
+                     "--lanes",
+                     "ipc://lane-%",
+                     "--db",
+                     self->conninfo,
+                     NULL};
+    tally_crew_exec(words);
+}
+
+uint32_t
+tally_member_process(const tally_member_t *self)
+{
+    assert(self->process->starts < LIVES_MAX);
+    return self->slot * LIVES_MAX + self->process->starts;
+}
+
+static void
+exec_client(void *member)
+{
+    const tally_member_t *self = member;
+    const tally_scene_options_t *options = &self->scene->options;
+    char *program = tally_strdup(options->program);
+    char *words[] = {program,
+                     "client",
+                     tally_strdup(tally_room_dir(self->scene->room)),
+                     tally_format("%u", self->slot),
+                     tally_format("%u", tally_member_process(self)),
+                     tally_format("%" PRIu64, options->seed),
+                     "ipc://front",
+                     tally_format("%.1f", options->rate / options->clients),
+                     NULL};
+    tally_crew_exec(words);
+}
+
+static void
+exec_worker(void *member)
+{
+    const tally_member_t *self = member;
+    char *words[] = {tally_strdup(self->scene->options.program),
+                     tally_format("worker-%s", self->role),
+                     "--front",
+                     "ipc://front",
+                     "--db",
+                     self->scene->conninfo,
+                     "--name",
+                     self->process->name,
+                     "--room",
+                     tally_strdup(tally_room_dir(self->scene->room)),
+                     "--slot",
+                     tally_format("%u", self->slot),
+                     "--process",
+                     tally_format("%u", tally_member_process(self)),
+                     NULL};
+    tally_crew_exec(words);
+}
+
+static void
+add_member(tally_scene_t *self, tally_member_kind_t kind, const char *role, unsigned number)
+{
+    assert(self->member_count < TALLY_MEMBERS_MAX);
+    tally_member_t *member = &self->members[self->member_count++];
+    *member = (tally_member_t){.scene = self,
+                               .kind = kind,
+                               .role = role,
+                               .slot = (unsigned)self->member_count};
+    char *name = tally_format("%s-%u", role, number);
+    member->process = tally_crew_add(self->crew, name, self->run,
+                                     kind == TALLY_MEMBER_CLIENT ? exec_client : exec_worker,
+                                     member);
+    member->process->mortal = strcmp(role, "poison") == 0;
+    free(name);
+}
+
+static void
+add_members(tally_scene_t *self)
+{
+    const tally_scene_options_t *options = &self->options;
+    for (unsigned i = 1; i <= options->clients; i++) {
+        add_member(self, TALLY_MEMBER_CLIENT, "client", i);
+    }
+    for (unsigned i = 1; i <= options->mains; i++) {
+        add_member(self, TALLY_MEMBER_WORKER, "main", i);
+    }
+    for (unsigned i = 1; i <= options->looses; i++) {
+        add_member(self, TALLY_MEMBER_WORKER, "loose", i);
+    }
+    for (unsigned i = 1; i <= options->poisons; i++) {
+        add_member(self, TALLY_MEMBER_WORKER, "poison", i);
+    }
+}
+
+void
+tally_scene_start_members(tally_scene_t *self)
+{
+    for (size_t i = 0; i < self->member_count; i++) {
+        tally_crew_start(self->crew, self->members[i].process);
+    }
+}
+
+//  ---- making it --------------------------------------------------------------------------------
+
+static int
+open_room(tally_scene_t *self)
+{
+    static const char *const places[] = {"log", "history", "via"};
+    self->room = tally_room_new();
+    if (self->room == NULL) {
+        return -1;
+    }
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        if (tally_room_make(self->room, places[i]) == -1) {
+            return -1;
+        }
+    }
+    char *board = tally_room_file(self->room, "board");
+    char *log = tally_room_file(self->room, "log");
+    char *histories = tally_room_file(self->room, "history");
+    self->run = tally_room_file(self->room, "run");
+    self->conninfo = tally_format("host=%s dbname=tally user=tally", self->run);
+    self->board = tally_board_open(board);
+    self->crew = tally_crew_new(log);
+    self->history = tally_history_open(histories, "driver", DRIVER_PROCESS, TALLY_WRITER_DRIVER);
+    free(board);
+    free(log);
+    free(histories);
+    return self->board == NULL ? -1 : 0;
+}
+
+//  Durable as always.  A crash is over sooner when the files are synced together: there are many to get over.
+static int
+tune_database(const tally_scene_t *self)
+{
+    char *path = tally_room_file(self->room, "pg/postgresql.conf");
+    FILE *file = fopen(path, "ae");
+    int rc = -1;
+    if (file == NULL) {
+        perror(path);
+    } else {
+        fputs("recovery_init_sync_method = syncfs\n", file);
+        rc = fclose(file) == 0 ? 0 : -1;
+    }
+    free(path);
+    return rc;
+}
+
+//  0, or -1 with what is wrong said.
+static int
+start_database(tally_scene_t *self)
+{
+    char *data = tally_room_file(self->room, "pg");
+    char *log = tally_room_file(self->room, "log/initdb.log");
+    self->cluster = tally_cluster_new(data, self->run, log);
+    free(data);
+    free(log);
+    if (self->cluster == NULL || tally_cluster_create(self->cluster) == -1) {
+        return -1;
+    }
+    if (tune_database(self) == -1) {
+        return -1;
+    }
+    self->postgres = tally_crew_add(self->crew, "postgres", tally_room_dir(self->room),
+                                    exec_postgres, self->cluster);
+    self->postgres->may_fail = true;
+    tally_crew_start(self->crew, self->postgres);
+    int64_t deadline_at_ms = tally_clock_now_ms() + READY_MS_MAX;
+    int rc;
+    while ((rc = tally_cluster_store_ensure(self->conninfo)) == 1
+           && tally_clock_now_ms() < deadline_at_ms
+           && tally_crew_turn(self->crew, tally_clock_now_ms() + LOOK_MS)) {
+    }
+    self->db = tally_db_new(self->conninfo, "faults");
+    char *error = NULL;
+    if (rc == 0 && tally_migrate(self->db, &error) == -1) {
+        rc = -1;
+    }
+    if (rc == 0 && tally_dump_create(self->db) != TALLY_DB_DONE) {
+        error = tally_strdup(tally_db_error(self->db));
+        rc = -1;
+    }
+    if (rc != 0) {
+        fprintf(stderr, "faults: the database is not there: %s\n", error == NULL ? "" : error);
+    }
+    free(error);
+    return rc == 0 ? 0 : -1;
+}
+
+static int
+put_queue(tally_client_t *client, tally_load_queue_t queue)
+{
+    const tally_load_policy_t *policy = tally_load_policy(queue);
+    char *request = tally_format(
+        "{\"op\":\"queue.put\",\"queue\":{\"name\":\"%s\",\"visibility_ms\":%d,\"retry_ms\":50,"
+        "\"retry_ms_max\":500,\"batch_max\":64,\"failures_max\":%d,\"crashes_max\":%d,"
+        "\"exclusive\":%s}}",
+        policy->name, policy->visible_ms, policy->failures_max, policy->crashes_max,
+        (policy->flags & TALLY_QUEUE_EXCLUSIVE) != 0 ? "true" : "false");
+    const char *answer = tally_client_admin(client, request, READY_MS_MAX);
+    bool fine = answer != NULL && strstr(answer, "\"ok\":true") != NULL;
+    if (!fine) {
+        fprintf(stderr, "faults: the broker did not make queue %s: %s\n", policy->name,
+                answer == NULL ? tally_client_text(client) : answer);
+    }
+    free(request);
+    return fine ? 0 : -1;
+}
+
+static int
+start_broker(tally_scene_t *self)
+{
+    self->tallyd = tally_crew_add(self->crew, "tallyd", self->run, exec_tallyd, self);
+    self->tallyd->may_fail = true;
+    tally_crew_start(self->crew, self->tallyd);
+    char *front = tally_format("ipc://%s/front", self->run);
+    tally_client_t *client = tally_client_new(front);
+    tally_client_set_silence(client, ANSWER_MS);
+    int rc = 0;
+    for (tally_load_queue_t i = TALLY_LOAD_PLAIN; rc == 0 && i < TALLY_LOAD_QUEUES; i++) {
+        rc = put_queue(client, i);
+    }
+    tally_client_destroy(&client);
+    free(front);
+    return rc;
+}
+
+static void
+record_names(tally_scene_t *self)
+{
+    for (uint16_t i = 1; i <= TALLY_LOAD_TENANTS; i++) {
+        tally_history_name(self->history, TALLY_NAMED_TENANT, i, tally_load_tenant(i));
+    }
+    for (tally_load_queue_t i = TALLY_LOAD_PLAIN; i < TALLY_LOAD_QUEUES; i++) {
+        const tally_load_policy_t *policy = tally_load_policy(i);
+        tally_history_name(self->history, TALLY_NAMED_QUEUE, i, policy->name);
+        int failures = policy->failures_max < UINT8_MAX ? policy->failures_max : UINT8_MAX;
+        int crashes = policy->crashes_max < UINT8_MAX ? policy->crashes_max : UINT8_MAX;
+        tally_history_add(self->history, &(tally_history_record_t){
+                                             .kind = TALLY_DID_QUEUE,
+                                             .queue = (uint16_t)i,
+                                             .code = (uint16_t)policy->flags,
+                                             .epoch = (uint64_t)policy->visible_ms,
+                                             .counts = {.failures = (uint8_t)failures,
+                                                        .crashes = (uint8_t)crashes},
+                                         });
+    }
+}
+
+tally_scene_t *
+tally_scene_new(const tally_scene_options_t *options)
+{
+    tally_scene_t *self = tally_alloc(sizeof *self);
+    self->options = *options;
+    set_environment();
+    if (open_room(self) == -1 || start_database(self) == -1 || start_broker(self) == -1) {
+        tally_scene_destroy(&self);
+        return NULL;
+    }
+    record_names(self);
+    add_members(self);
+    return self;
+}
+
+int
+tally_scene_destroy(tally_scene_t **self_p)
+{
+    tally_scene_t *self = *self_p;
+    if (self == NULL) {
+        return 0;
+    }
+    tally_db_destroy(&self->db);
+    if (self->history != NULL) {
+        tally_history_close(&self->history);
+    }
+    if (self->crew != NULL && self->postgres != NULL) {
+        tally_crew_end(self->crew, self->postgres, SIGINT);    // its children end with it
+    }
+    if (self->crew != NULL) {
+        tally_crew_destroy(&self->crew);
+    }
+    tally_cluster_destroy(&self->cluster);
+    tally_board_close(&self->board);
+    int rc = tally_room_destroy(&self->room);
+    free(self->conninfo);
+    free(self->run);
+    free(self);
+    *self_p = NULL;
+    return rc;
+}
+
+void
+tally_scene_phase(tally_scene_t *self, tally_phase_t phase)
+{
+    tally_history_add(self->history,
+                      &(tally_history_record_t){.kind = TALLY_DID_PHASE, .code = (uint16_t)phase});
+}
+
+tally_scene_sums_t
+tally_scene_sums(const tally_scene_t *self)
+{
+    tally_scene_sums_t sums = {.resting = true};
+    for (size_t i = 0; i < self->member_count; i++) {
+        const tally_slot_t *slot = &self->board->slots[self->members[i].slot];
+        sums.confirmed += atomic_load(&slot->confirmed);
+        sums.refused += atomic_load(&slot->refused);
+        sums.settled += atomic_load(&slot->settled);
+        sums.stale += atomic_load(&slot->stale);
+        sums.unknown += atomic_load(&slot->unknown);
+        sums.delivered += atomic_load(&slot->delivered);
+        sums.open += atomic_load(&slot->open);
+        if (self->members[i].kind == TALLY_MEMBER_CLIENT && !atomic_load(&slot->resting)) {
+            sums.resting = false;
+        }
+    }
+    return sums;
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+#include "tests/faults/watch.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lib/alloc.h"
+#include "tests/faults/load.h"
+
+struct tally_watch {
+    tally_feed_t *feed;
+    uint64_t pending[TALLY_LOAD_QUEUES];
+    char holders[TALLY_LOAD_TENANTS + 1][65];
+};
+
+tally_watch_t *
+tally_watch_new(const char *feed)
+{
+    tally_watch_t *self = tally_alloc(sizeof *self);
+    self->feed = tally_feed_new(feed);
+    if (self->feed == NULL || tally_feed_subscribe(self->feed, "queue.") == -1
+        || tally_feed_subscribe(self->feed, "worker.") == -1) {
+        fprintf(stderr, "faults: could not follow the feed at %s\n", feed);
+        tally_watch_destroy(&self);
+    }
+    return self;
+}
+
+void
+tally_watch_destroy(tally_watch_t **self_p)
+{
+    tally_watch_t *self = *self_p;
+    if (self != NULL) {
+        tally_feed_destroy(&self->feed);
+        free(self);
+        *self_p = NULL;
+    }
+}
+
+static void
+take_queue(tally_watch_t *self, const json_t *json, tally_load_queue_t queue)
+{
+    static const char *const states[] = {"ready", "held", "delayed", "waiting", "leased"};
+    self->pending[queue] = 0;
+    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++) {
+        self->pending[queue] += (uint64_t)json_integer_value(json_object_get(json, states[i]));
+    }
+}
+
+static void
+take_worker(tally_watch_t *self, const json_t *json, const char *name)
+{
+    for (size_t i = 1; i <= TALLY_LOAD_TENANTS; i++) {
+        if (strcmp(self->holders[i], name) == 0) {
+            self->holders[i][0] = '\0';
+        }
+    }
+    size_t i;
+    json_t *term;
+    json_array_foreach(json_object_get(json, "terms"), i, term) {
+        const char *tenant = json_string_value(json_object_get(term, "tenant"));
+        uint16_t number = tenant == NULL ? 0 : tally_load_tenant_number(tenant);
+        snprintf(self->holders[number], sizeof self->holders[number], "%s", name);
+    }
+}
+
+void
+tally_watch_look(tally_watch_t *self)
+{
+    tally_publication_t publication;
+    while (tally_feed_next(self->feed, 0, &publication) == 0) {
+        json_t *json = json_loadb(publication.json, publication.json_bytes, 0, NULL);
+        const char *name = strchr(publication.topic, '.') + 1;    // subscribed to nothing without
+        if (json != NULL && publication.topic[0] == 'w') {
+            take_worker(self, json, name);
+        } else if (json != NULL && tally_load_queue(name) != 0) {
+            take_queue(self, json, tally_load_queue(name));
+        }
+        json_decref(json);
+    }
+}
+
+uint64_t
+tally_watch_pending(const tally_watch_t *self)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < TALLY_LOAD_QUEUES; i++) {
+        sum += self->pending[i];
+    }
+    return sum;
+}
+
+const char *
+tally_watch_holder(const tally_watch_t *self, uint16_t *tenant)
+{
+    for (uint16_t i = 1; i <= TALLY_LOAD_TENANTS; i++) {
+        if (self->holders[i][0] != '\0') {
+            *tenant = i;
+            return self->holders[i];
+        }
+    }
+    *tenant = 0;
+    return "";
+}
