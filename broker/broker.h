@@ -89,6 +89,7 @@ typedef struct {
 
     tally_core_t *core;
     tally_plan_t *plan;    // under way; NULL: none
+    int64_t plan_since_ms;
     tally_tick_store_t *ticks;
     tally_recover_store_t *recovery;
     tally_inputs_t collecting, under_way;

@@ -98,6 +98,7 @@ start_tick(tally_broker_t *self)
     if (self->plan == NULL) {
         return;
     }
+    self->plan_since_ms = self->now_ms;
     swap_inputs(self);
     if (tally_plan_silent(self->plan)) {
         self->counters.silent++;
@@ -139,6 +140,11 @@ turn_tick(tally_broker_t *self)
             return true;
         }
         moved = true;
+    } else if (self->plan != NULL && self->now_ms - self->plan_since_ms > TALLY_TICK_MS_MAX) {
+        tally_tick_store_give_up(
+            self->ticks);    // nobody hears anything as long as it is under way
+        tally_recovery_lost(self, TALLY_DB_UNKNOWN);
+        return true;
     }
     if (self->plan == NULL && !tally_tick_store_connected(self->ticks)) {
         tally_recovery_cut(self);    // behind the last COMMIT
@@ -280,7 +286,7 @@ tally_broker_run(tally_broker_t *self, int stop_fd)
         tally_meter_collect(self->meter, tally_clock_now_ns() - woken_ns);
         if (self->state == TALLY_SERVING) {
             more = turn_tick(self) || more;
-        } else if (self->now_ms >= self->reconnect_at_ms) {
+        } else if (self->now_ms >= self->reconnect_at_ms || tally_tick_store_opening(self->ticks)) {
             tally_recovery_try(self);
         }
         turn_timers(self);

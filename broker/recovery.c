@@ -293,21 +293,33 @@ try_later(tally_broker_t *self, const char *why)
                    self->reconnect_attempt, delay_ms);
 }
 
-//  DONE: connected, still ours, and it is known whether the lost tick committed.
+//  True when the tick's connection is there.  Never waits for it: the loop calls again.
+static bool
+is_connected(tally_broker_t *self)
+{
+    if (tally_tick_store_connected(self->ticks)) {
+        return true;
+    }
+    if (!tally_tick_store_opening(self->ticks)) {
+        tally_tick_store_open(self->ticks, self->now_ms);
+    }
+    tally_db_outcome_t outcome = TALLY_DB_RETRY;
+    if (!tally_tick_store_opened(self->ticks, self->now_ms, &outcome)) {
+        self->reconnect_at_ms = self->now_ms + TALLY_BEAT_MS;    // or when its descriptor says so
+        return false;
+    }
+    if (outcome != TALLY_DB_DONE) {
+        try_later(self, tally_tick_store_error(self->ticks));
+    }
+    return outcome == TALLY_DB_DONE;
+}
+
+//  DONE: still ours, and it is known whether the lost tick committed.
 static tally_db_outcome_t
 resolve(tally_broker_t *self, bool *found)
 {
     uint64_t epoch = 0;
-    tally_db_outcome_t outcome = TALLY_DB_DONE;
-    bool fresh = !tally_tick_store_connected(self->ticks);
-    if (fresh) {
-        outcome = tally_tick_store_connect(self->ticks);
-        if (outcome != TALLY_DB_DONE) {
-            try_later(self, tally_tick_store_error(self->ticks));
-            return outcome;
-        }
-    }
-    outcome = tally_recover_store_read_epoch(self->recovery, &epoch);
+    tally_db_outcome_t outcome = tally_recover_store_read_epoch(self->recovery, &epoch);
     if (outcome == TALLY_DB_DONE && epoch != self->epoch) {
         tally_log_error("replaced by another broker  epoch=%" PRIu64 " current=%" PRIu64,
                         self->epoch, epoch);
@@ -324,7 +336,7 @@ resolve(tally_broker_t *self, bool *found)
     }
     if (outcome != TALLY_DB_DONE) {
         try_later(self, tally_recover_store_error(self->recovery));
-    } else if (fresh) {
+    } else {
         tally_tick_store_hold(self->ticks);
     }
     return outcome;
@@ -346,7 +358,7 @@ void
 tally_recovery_try(tally_broker_t *self)
 {
     bool found = false;
-    if (resolve(self, &found) != TALLY_DB_DONE) {
+    if (!is_connected(self) || resolve(self, &found) != TALLY_DB_DONE) {
         return;
     }
     if (self->plan == NULL) {    // no tick was under way: the core is what it should be

@@ -9,10 +9,12 @@
 #include "broker/row_decode.h"
 #include "broker/tick_columns.h"
 
-const char tally_tick_session_sql[] = "set plan_cache_mode = force_generic_plan; set "
-                                      "enable_seqscan = off; set enable_hashjoin = off; "
-                                      "set enable_mergejoin = off; set enable_bitmapscan = off; "
-                                      "set jit = off; set lock_timeout = '50ms'";
+const char tally_tick_session_sql[] =
+    "select set_config('plan_cache_mode', 'force_generic_plan', false),"
+    " set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),"
+    " set_config('enable_mergejoin', 'off', false),"
+    " set_config('enable_bitmapscan', 'off', false), set_config('jit', 'off', false),"
+    " set_config('lock_timeout', '50ms', false)";
 const char tally_tick_guard_lock_sql[] = "select pg_advisory_xact_lock_shared($1)";
 const char tally_tick_hold_sql[] = "select pg_try_advisory_lock_shared($1)";
 const char tally_tick_guard_epoch_sql[] = "select tally.tick_begin($1, $2)";

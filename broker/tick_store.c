@@ -10,12 +10,15 @@
 #include "broker/tick_store.h"
 
 #include <assert.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "broker/tick_lock.h"
+#include "broker/tick_session_store.h"
 #include "broker/tick_statements.h"
 #include "lib/alloc.h"
+#include "lib/clock.h"
 #include "lib/db_session.h"
 #include "lib/log.h"
 
@@ -26,6 +29,7 @@ static const char application[] = "tallyd-tick";
 struct tally_tick_store {
     char *conninfo;
     bool allow_unsafe;
+    tally_tick_session_t *session;    // being made; NULL otherwise
     PGconn *connection;
     tally_statement_params_t params;
     bool busy;
@@ -36,7 +40,7 @@ struct tally_tick_store {
         *sent[ANSWERS_MAX];    // whose answers are to come, in order; NULL: begin, guard, commit
     size_t sent_count, answered;
     bool farewell;                  // PostgreSQL ended the session while it had nothing to do
-    bool holds;                     // the place
+    bool holds, hold_asked;         // the place
     size_t asides;                  // words between ticks whose sync is to come, before any tick's
     PGresult *kept[ANSWERS_MAX];    // answers that `result` points into
     size_t kept_count;
@@ -135,64 +139,34 @@ take_notice(void *context, const PGresult *notice)
     }
 }
 
-//  One statement on the connection as it is set up; false with the error set.
-static bool
-succeeds(tally_tick_store_t *self, PGresult *answer)
+void
+tally_tick_store_open(tally_tick_store_t *self, int64_t now_ms)
 {
-    ExecStatusType status = PQresultStatus(answer);
-    bool good = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK;
-    if (!good) {
-        set_error(self, PQresultErrorField(answer, PG_DIAG_SQLSTATE), PQresultErrorMessage(answer));
-    }
-    PQclear(answer);
-    return good;
+    assert(self->connection == NULL && self->session == NULL);
+    self->session = tally_tick_session_start(self->conninfo, application, self->allow_unsafe,
+                                             now_ms);
 }
 
-static bool
-prepare(tally_tick_store_t *self, const char *name, const char *sql)
+bool
+tally_tick_store_opening(const tally_tick_store_t *self)
 {
-    return succeeds(self, PQprepare(self->connection, name, sql, 0, NULL));
+    return self->session != NULL;
 }
 
-static bool
-prepare_each(tally_tick_store_t *self, const tally_statement_t *statements, size_t count)
+bool
+tally_tick_store_opened(tally_tick_store_t *self, int64_t now_ms, tally_db_outcome_t *outcome)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (!prepare(self, statements[i].name, statements[i].sql)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool
-prepare_all(tally_tick_store_t *self)
-{
-    bool good = succeeds(self, PQexec(self->connection, tally_tick_session_sql))
-                && prepare(self, "begin", "begin isolation level read committed")
-                && prepare(self, "lock", tally_tick_guard_lock_sql)
-                && prepare(self, "epoch", tally_tick_guard_epoch_sql)
-                && prepare(self, "commit", "commit") && prepare(self, "hold", tally_tick_hold_sql);
-    return good && prepare_each(self, tally_tick_send_statements, tally_tick_send_statement_count)
-           && prepare_each(self, tally_tick_lease_statements, tally_tick_lease_statement_count)
-           && prepare_each(self, tally_tick_admin_statements, tally_tick_admin_statement_count);
-}
-
-//  A server that loses what it confirmed when the power goes is refused.
-static bool
-is_durable(tally_tick_store_t *self)
-{
-    PGresult *answer = PQexec(
-        self->connection, "select current_setting('fsync'), current_setting('full_page_writes')");
-    bool durable = PQresultStatus(answer) == PGRES_TUPLES_OK
-                   && strcmp(PQgetvalue(answer, 0, 0), "on") == 0
-                   && strcmp(PQgetvalue(answer, 0, 1), "on") == 0;
-    PQclear(answer);
-    if (!durable && !self->allow_unsafe) {
-        set_error(
-            self, "",
-            "this server runs with fsync or full_page_writes off: a confirm would promise nothing");
+    assert(self->session != NULL);
+    if (!tally_tick_session_advance(self->session, now_ms, outcome)) {
         return false;
+    }
+    if (*outcome == TALLY_DB_DONE) {
+        self->connection = tally_tick_session_take(&self->session);
+        PQsetNoticeReceiver(self->connection, take_notice, self);
+    } else {
+        set_error(self, tally_tick_session_sqlstate(self->session),
+                  tally_tick_session_error(self->session));
+        tally_tick_session_destroy(&self->session);
     }
     return true;
 }
@@ -200,29 +174,18 @@ is_durable(tally_tick_store_t *self)
 tally_db_outcome_t
 tally_tick_store_connect(tally_tick_store_t *self)
 {
-    assert(self->connection == NULL);
-    char *error = NULL;
-    self->connection = tally_db_session_open(self->conninfo, application, 0, &error);
-    if (self->connection == NULL) {
-        set_error(self, "", error);
-        free(error);
-        return TALLY_DB_RETRY;
+    tally_db_outcome_t outcome;
+    int64_t now_ms = tally_clock_now_ms();
+    tally_tick_store_open(self, now_ms);
+    int64_t until_ms = tally_tick_session_deadline_at_ms(self->session);
+    while (!tally_tick_store_opened(self, now_ms, &outcome)) {
+        short events = tally_tick_store_wants_write(self) ? POLLIN | POLLOUT : POLLIN;
+        struct pollfd item = {.fd = tally_tick_store_fd(self), .events = events};
+        int64_t left_ms = until_ms - now_ms;
+        (void)poll(&item, 1, left_ms > 0 ? (int)left_ms : 0);    // interrupted: looked at again
+        now_ms = tally_clock_now_ms();
     }
-    PQsetNoticeReceiver(self->connection, take_notice, self);
-    if (!is_durable(self)) {
-        tally_tick_store_disconnect(self);
-        return TALLY_DB_REJECT;
-    }
-    bool good = prepare_all(self);
-    if (!good || PQsetnonblocking(self->connection, 1) == -1
-        || PQenterPipelineMode(self->connection) == 0) {
-        if (good) {
-            set_error(self, "", PQerrorMessage(self->connection));
-        }
-        tally_tick_store_disconnect(self);
-        return tally_db_classify(self->sqlstate);
-    }
-    return TALLY_DB_DONE;
+    return outcome;
 }
 
 bool
@@ -238,21 +201,29 @@ tally_tick_store_disconnect(tally_tick_store_t *self)
         PQfinish(self->connection);
         self->connection = NULL;
     }
+    tally_tick_session_destroy(&self->session);
     self->busy = false;
     self->asides = 0;
     self->holds = false;
+    self->hold_asked = false;
     self->farewell = false;
 }
 
 int
 tally_tick_store_fd(const tally_tick_store_t *self)
 {
+    if (self->session != NULL) {
+        return tally_tick_session_fd(self->session);
+    }
     return self->connection != NULL ? PQsocket(self->connection) : -1;
 }
 
 bool
 tally_tick_store_wants_write(const tally_tick_store_t *self)
 {
+    if (self->session != NULL) {
+        return tally_tick_session_wants_write(self->session);
+    }
     return self->busy && PQflush(self->connection) == 1;
 }
 
@@ -316,6 +287,16 @@ sync_aside(tally_tick_store_t *self)
     self->asides += PQpipelineSync(self->connection) == 1 ? 1 : 0;
 }
 
+static void
+ask_to_hold(tally_tick_store_t *self)
+{
+    tally_pgarray_one_int8(&self->params.values[0], TALLY_PLACE_LOCK);
+    self->params.count = 1;
+    send(self, "hold", NULL);
+    sync_aside(self);
+    self->hold_asked = true;
+}
+
 void
 tally_tick_store_beat(tally_tick_store_t *self)
 {
@@ -327,7 +308,7 @@ tally_tick_store_beat(tally_tick_store_t *self)
         //  No statement, no transaction: the session's time stamp moves all the same.
         sync_aside(self);
     } else {
-        tally_tick_store_hold(self);    // somebody stood in the way
+        ask_to_hold(self);    // somebody stood in the way
     }
 }
 
@@ -335,10 +316,9 @@ void
 tally_tick_store_hold(tally_tick_store_t *self)
 {
     assert(self->connection != NULL && !self->busy);
-    tally_pgarray_one_int8(&self->params.values[0], TALLY_PLACE_LOCK);
-    self->params.count = 1;
-    send(self, "hold", NULL);
-    sync_aside(self);
+    if (!self->hold_asked) {
+        ask_to_hold(self);
+    }
 }
 
 void
@@ -521,4 +501,12 @@ tally_tick_store_advance(tally_tick_store_t *self, tally_db_outcome_t *outcome,
     *outcome = conclude(self, rc != 1);
     *result = &self->result;
     return true;
+}
+
+void
+tally_tick_store_give_up(tally_tick_store_t *self)
+{
+    assert(self->busy);
+    set_error(self, "", "PostgreSQL did not answer in time");
+    tally_tick_store_disconnect(self);
 }

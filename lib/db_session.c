@@ -3,7 +3,6 @@
 
 #include "lib/db_session.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +11,15 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 
-#define CONNECT_MS_MAX 5000
+struct tally_db_session {
+    PGconn *handle;
+    int idle_limit_ms;
+    int64_t deadline_at_ms;
+    PostgresPollingStatusType wants;
+    bool is_connected;    // the session's settings are asked for
+    bool is_set_up;       // and as they must be
+    char *error;          // NULL while there is none
+};
 
 //  States that a later try may find changed although their class says otherwise: the fault is the
 //  installation's (rights, migrations), and must not bury messages.
@@ -66,65 +73,6 @@ log_notice(void *context, const PGresult *notice)
     tally_db_session_notice(context, notice);
 }
 
-//  Waits until the socket can be read (or written), at most until the deadline.
-static bool
-wait_socket(const PGconn *handle, short events, int64_t deadline_at_ms)
-{
-    for (;;) {
-        int64_t left_ms = deadline_at_ms - tally_clock_now_ms();
-        if (left_ms <= 0) {
-            return false;
-        }
-        struct pollfd item = {.fd = PQsocket(handle), .events = events};
-        int rc = poll(&item, 1, (int)left_ms);
-        if (rc > 0) {
-            return true;
-        }
-        if (rc < 0 && errno != EINTR) {
-            return false;
-        }
-    }
-}
-
-//  libpq's connect_timeout does not apply to PQconnectPoll, hence the deadline of our own.
-static bool
-finish_connecting(PGconn *handle, int64_t deadline_at_ms)
-{
-    PostgresPollingStatusType status = PGRES_POLLING_WRITING;
-    while (status != PGRES_POLLING_OK) {
-        if (status == PGRES_POLLING_FAILED || PQstatus(handle) == CONNECTION_BAD) {
-            return false;
-        }
-        short events = status == PGRES_POLLING_READING ? POLLIN : POLLOUT;
-        if (!wait_socket(handle, events, deadline_at_ms)) {
-            return false;
-        }
-        status = PQconnectPoll(handle);
-    }
-    return true;
-}
-
-//  The answer to a query that was sent, within the time for connecting; else NULL.
-static PGresult *
-receive_in_time(PGconn *handle, int64_t deadline_at_ms)
-{
-    PGresult *last = NULL;
-    for (;;) {
-        while (PQisBusy(handle)) {
-            if (!wait_socket(handle, POLLIN, deadline_at_ms) || !PQconsumeInput(handle)) {
-                PQclear(last);
-                return NULL;
-            }
-        }
-        PGresult *next = PQgetResult(handle);
-        if (next == NULL) {
-            return last;
-        }
-        PQclear(last);
-        last = next;
-    }
-}
-
 //  lc_messages needs a right that workers may lack; nothing here depends on it, logs just read
 //  better. remote_apply is kept because it promises more than on.
 static const char *const session_sql =
@@ -135,32 +83,6 @@ static const char *const session_sql =
     "  then set_config('lc_messages', 'C', false) end,"
     " set_config('synchronous_commit', case current_setting('synchronous_commit')"
     "  when 'remote_apply' then 'remote_apply' else 'on' end, false)";
-
-//  Makes the session's settings and checks the one that everything depends on.  NULL, or what
-//  went wrong.
-static char *
-set_up(PGconn *handle, int idle_limit_ms, int64_t deadline_at_ms)
-{
-    char limit[16];
-    snprintf(limit, sizeof limit, "%d", idle_limit_ms);
-    const char *values[] = {limit};
-    if (!PQsendQueryParams(handle, session_sql, 1, NULL, values, NULL, NULL, 0)) {
-        return tally_strdup(PQerrorMessage(handle));
-    }
-    PGresult *result = receive_in_time(handle, deadline_at_ms);
-    if (result == NULL) {
-        return tally_strdup("PostgreSQL did not answer in time");
-    }
-    char *error = NULL;
-    if (PQresultStatus(result) != PGRES_TUPLES_OK) {
-        error = tally_strdup(PQresultErrorMessage(result));
-    } else if (strcmp(PQgetvalue(result, 0, 3), "on") != 0
-               && strcmp(PQgetvalue(result, 0, 3), "remote_apply") != 0) {
-        error = tally_strdup("synchronous_commit cannot be set to on");
-    }
-    PQclear(result);
-    return error;
-}
 
 //  What the caller's conninfo says wins over what stands before it here.
 static PGconn *
@@ -181,23 +103,188 @@ start_connecting(const char *conninfo, const char *application)
     return handle;
 }
 
+tally_db_session_t *
+tally_db_session_start(const char *conninfo, const char *application, int idle_limit_ms,
+                       int64_t now_ms)
+{
+    tally_db_session_t *self = tally_alloc(sizeof *self);
+    self->idle_limit_ms = idle_limit_ms;
+    self->deadline_at_ms = now_ms + TALLY_DB_CONNECT_MS;
+    self->handle = start_connecting(conninfo, application);
+    self->wants = PGRES_POLLING_WRITING;
+    PQsetNoticeReceiver(self->handle, log_notice, (void *)(uintptr_t)application);
+    return self;
+}
+
+void
+tally_db_session_destroy(tally_db_session_t **self_p)
+{
+    tally_db_session_t *self = *self_p;
+    if (self == NULL) {
+        return;
+    }
+    PQfinish(self->handle);
+    free(self->error);
+    free(self);
+    *self_p = NULL;
+}
+
+static int
+fail(tally_db_session_t *self, const char *why)
+{
+    free(self->error);
+    self->error = tally_strdup(why);
+    self->error[strcspn(self->error, "\n")] = '\0';    // libpq's own are several lines long
+    return -1;
+}
+
+//  Asks for the session's settings once the connection is there.
+static int
+begin_settings(tally_db_session_t *self)
+{
+    char limit[16];
+    snprintf(limit, sizeof limit, "%d", self->idle_limit_ms);
+    const char *values[] = {limit};
+    if (!PQsendQueryParams(self->handle, session_sql, 1, NULL, values, NULL, NULL, 0)) {
+        return fail(self, PQerrorMessage(self->handle));
+    }
+    self->is_connected = true;
+    self->wants = PGRES_POLLING_READING;
+    return 0;
+}
+
+//  PQconnectPoll takes a socket that is not ready for one that is, so it is looked at first.
+static int
+go_on_connecting(tally_db_session_t *self)
+{
+    while (PQstatus(self->handle) != CONNECTION_BAD) {
+        short events = self->wants == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+        struct pollfd item = {.fd = PQsocket(self->handle), .events = events};
+        if (poll(&item, 1, 0) <= 0) {
+            return 0;
+        }
+        self->wants = PQconnectPoll(self->handle);
+        if (self->wants == PGRES_POLLING_OK) {
+            return begin_settings(self);
+        }
+        if (self->wants == PGRES_POLLING_FAILED) {
+            break;
+        }
+    }
+    return fail(self, PQerrorMessage(self->handle));
+}
+
+//  Looks at the one setting that everything depends on.
+static int
+check_settings(tally_db_session_t *self, const PGresult *result)
+{
+    if (PQresultStatus(result) != PGRES_TUPLES_OK) {
+        return fail(self, PQresultErrorMessage(result));
+    }
+    const char *commit = PQgetvalue(result, 0, 3);
+    if (strcmp(commit, "on") != 0 && strcmp(commit, "remote_apply") != 0) {
+        return fail(self, "synchronous_commit cannot be set to on");
+    }
+    self->is_set_up = true;
+    return 0;
+}
+
+static int
+take_settings(tally_db_session_t *self)
+{
+    if (PQflush(self->handle) == -1 || PQconsumeInput(self->handle) == 0) {
+        return fail(self, PQerrorMessage(self->handle));
+    }
+    while (!PQisBusy(self->handle)) {
+        PGresult *result = PQgetResult(self->handle);
+        if (result == NULL) {
+            return self->is_set_up ? 1 : fail(self, "PostgreSQL gave no answer");
+        }
+        int rc = check_settings(self, result);
+        PQclear(result);
+        if (rc == -1) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int
+tally_db_session_advance(tally_db_session_t *self, int64_t now_ms)
+{
+    int rc = self->is_connected ? 0 : go_on_connecting(self);
+    if (rc == 0 && self->is_connected) {
+        rc = take_settings(self);
+    }
+    //  libpq's connect_timeout does not apply to PQconnectPoll, hence the deadline of our own.
+    if (rc == 0 && now_ms >= self->deadline_at_ms) {
+        rc = fail(self, self->is_connected ? "PostgreSQL did not answer in time"
+                                           : "no connection in time");
+    }
+    return rc;
+}
+
+int
+tally_db_session_fd(const tally_db_session_t *self)
+{
+    return PQsocket(self->handle);
+}
+
+bool
+tally_db_session_wants_write(const tally_db_session_t *self)
+{
+    return self->wants == PGRES_POLLING_WRITING;
+}
+
+int64_t
+tally_db_session_deadline_at_ms(const tally_db_session_t *self)
+{
+    return self->deadline_at_ms;
+}
+
+const char *
+tally_db_session_error(const tally_db_session_t *self)
+{
+    return self->error == NULL ? "" : self->error;
+}
+
+PGconn *
+tally_db_session_take(tally_db_session_t **self_p)
+{
+    PGconn *handle = (*self_p)->handle;
+    (*self_p)->handle = NULL;
+    tally_db_session_destroy(self_p);
+    return handle;
+}
+
+static void
+wait_for(const tally_db_session_t *self, int64_t now_ms)
+{
+    short events = tally_db_session_wants_write(self) ? POLLOUT : POLLIN;
+    struct pollfd item = {.fd = tally_db_session_fd(self), .events = events};
+    int64_t left_ms = self->deadline_at_ms - now_ms;
+    (void)poll(&item, 1, left_ms > 0 ? (int)left_ms : 0);    // interrupted: looked at again
+}
+
 PGconn *
 tally_db_session_open(const char *conninfo, const char *application, int idle_limit_ms,
                       char **error)
 {
-    int64_t deadline_at_ms = tally_clock_now_ms() + CONNECT_MS_MAX;
-    PGconn *handle = start_connecting(conninfo, application);
-    PQsetNoticeReceiver(handle, log_notice, (void *)(uintptr_t)application);
-    if (finish_connecting(handle, deadline_at_ms)) {
-        *error = set_up(handle, idle_limit_ms, deadline_at_ms);
+    int64_t now_ms = tally_clock_now_ms();
+    tally_db_session_t *self = tally_db_session_start(conninfo, application, idle_limit_ms, now_ms);
+    int rc = tally_db_session_advance(self, now_ms);
+    while (rc == 0) {
+        wait_for(self, now_ms);
+        now_ms = tally_clock_now_ms();
+        rc = tally_db_session_advance(self, now_ms);
+    }
+    PGconn *handle = NULL;
+    if (rc == 1) {
+        handle = tally_db_session_take(&self);
+        *error = NULL;
     } else {
-        bool late = PQstatus(handle) != CONNECTION_BAD;
-        *error = tally_strdup(late ? "no connection in time" : PQerrorMessage(handle));
+        *error = tally_strdup(tally_db_session_error(self));
     }
-    if (*error != NULL) {
-        (*error)[strcspn(*error, "\n")] = '\0';    // libpq's own are several lines long
-        PQfinish(handle);
-        return NULL;
-    }
+    tally_db_session_destroy(&self);
     return handle;
 }

@@ -73,6 +73,9 @@
 #define TALLY_RESULT_KEPT_MS (3600 * 1000)
 #define TALLY_DEDUPE_KEPT_MS (24 * 3600 * 1000)
 
+#define TALLY_TICK_MS_MAX                                                                          \
+    10000    // a tick that PostgreSQL has not answered by then is looked up anew
+
 //  Connections
 #define TALLY_HANDSHAKE_MS 3000    // a connection that has not said who it is by then is closed
 #define TALLY_HANDSHAKE_BYTES_MAX                                                                  \
