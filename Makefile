@@ -14,6 +14,7 @@
 #   tests/SUITE/test_X.c    build/tests/SUITE/test_X; other .c files there are linked to each of them
 #   tests/faults/main_X.c   build/tests/faults/X
 # A second tree for sanitizers: make BUILD=build/asan SANITIZE=1 ...
+# A third with failpoints (lib/failpoint.h): make BUILD=build/faults FAILPOINTS=1 ...
 
 BUILD ?= build
 PREFIX ?= /usr/local
@@ -46,6 +47,9 @@ HARDENING = -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protectio
 CODE = -O2 -g
 LINK = -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed
 endif
+ifdef FAILPOINTS
+CODE += -DTALLY_FAILPOINTS
+endif
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -I. $(PKG_CFLAGS) $(WARNINGS) $(CODE) $(HARDENING) -fPIC \
              -fno-semantic-interposition -fno-delete-null-pointer-checks -fno-strict-aliasing \
              -pthread $(CFLAGS)
@@ -77,7 +81,8 @@ SUITES = unit protocol simulation faults integration
 TEST_SOURCES = $(foreach suite,$(SUITES),$(wildcard tests/$(suite)/test_*.c))
 TESTS = $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%)
 
-.PHONY: FORCE all help install demo test run-tests check simulate faults planted asan memcheck tidy format bench deps clean
+.PHONY: FORCE all programs failpoint-programs help install demo test run-tests check simulate faults planted asan memcheck tidy \
+        format bench deps clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -190,6 +195,8 @@ archives_of = $(if $(filter clients/cmd,$(1)),$(BUILD)/cmd.a $(BUILD)/clients.a)
 # What a test takes from another suite.
 borrowed_test_dump = tests/integration/pg.c
 borrowed_test_cut = tests/integration/pg.c
+borrowed_test_failpoint = tests/integration/pg.c
+borrowed_test_proxied = tests/integration/instance.c tests/integration/survey_data.c
 
 define test_rule
 $(BUILD)/tests/$(1): $(BUILD)/obj/tests/$(1).o $(call companions,tests/$(1).c) \
@@ -201,9 +208,13 @@ $(BUILD)/tests/$(1): $(BUILD)/obj/tests/$(1).o $(call companions,tests/$(1).c) \
 endef
 $(foreach test,$(TEST_SOURCES:tests/%.c=%),$(eval $(call test_rule,$(test))))
 
-# A whole instance for a test, as the integration tests have it.
-$(BUILD)/tests/faults/test_proxied: $(call object,tests/integration/instance.c tests/integration/survey_data.c) \
-                                    $(BUILD)/cmd.a $(BUILD)/clients.a $(BUILD)/lib.a
+# Programs with failpoints: this tree when it is built so, else one below it.
+FAILPOINT_BUILD = $(if $(FAILPOINTS),$(BUILD),$(BUILD)/faults)
+failpoint-programs:
+ifndef FAILPOINTS
+	@$(MAKE) --no-print-directory BUILD=$(FAILPOINT_BUILD) FAILPOINTS=1 programs
+endif
+programs: $(PROGRAMS)
 
 # The simulator shares the model database with the unit tests.
 MODEL_OBJECTS = $(call object,$(wildcard tests/unit/fake_store*.c))

@@ -10,6 +10,7 @@
 #include <sodium.h>
 
 #include "broker/broker.h"
+#include "lib/failpoint.h"
 #include "lib/log.h"
 
 #define AWAY_RETRY_MS 250
@@ -27,6 +28,10 @@ static const tally_fault_t reader_full = {TALLY_E_BUSY, TALLY_NO_INDEX,
 void
 tally_front_answer(tally_broker_t *self, uint64_t route)
 {
+    if (TALLY_FAILPOINT_FAILS(ANSWER_SEND)) {
+        self->counters.replies_lost++;
+        return;
+    }
     uint8_t identity[ROUTE_BYTES] = {0};
     for (size_t i = 1; i < ROUTE_BYTES; i++) {
         identity[i] = (uint8_t)(route >> (8 * (ROUTE_BYTES - 1 - i)));
@@ -252,6 +257,7 @@ give_send(tally_broker_t *self, tally_caller_t *caller, uint64_t sequence, const
     switch (answer.outcome) {
     case TALLY_SEND_PLANNED:
         tally_broker_keep_input(self, caller->sender, chunk);
+        TALLY_FAILPOINT(SEND_TAKEN);
         expect_results(self, caller, sequence, send, false);
         break;
     case TALLY_SEND_PENDING:
@@ -454,6 +460,7 @@ take_message(tally_broker_t *self)
             }
         }
         if (ours && whole) {
+            TALLY_FAILPOINT(FRONT_RECEIVED);
             take_frame(self, route, (tally_bytes_t){zmq_msg_data(&frame), zmq_msg_size(&frame)});
         } else {
             self->counters.frames_refused++;

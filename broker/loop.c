@@ -11,6 +11,7 @@
 
 #include "broker/broker.h"
 #include "lib/clock.h"
+#include "lib/failpoint.h"
 #include "lib/log.h"
 
 #define FRAMES_PER_TURN 256
@@ -71,9 +72,11 @@ finish_tick(tally_broker_t *self, const tally_tick_result_t *result)
 {
     tally_plan_t *plan = self->plan;
     self->plan = NULL;
+    TALLY_FAILPOINT(TICK_COMMITTED);
     tally_core_commit(self->core, plan, result, self->now_ms);
     tally_publish(self, plan);
     tally_admin_committed(self, result);
+    TALLY_FAILPOINT(TICK_TOLD);
     tally_core_published(self->core, &plan);
     tally_inputs_clear(&self->under_way, 0);
     self->feed_again_max *= 2;    // 0, all of them, stays 0
@@ -106,6 +109,7 @@ start_tick(tally_broker_t *self)
         return;
     }
     pass_phase(self, TALLY_METER_PLAN);
+    TALLY_FAILPOINT(PLAN_SEALED);
     tally_tick_store_start(self->ticks, self->epoch, self->plan);
     pass_phase(self, TALLY_METER_ENCODE);
 }

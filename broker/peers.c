@@ -9,6 +9,7 @@
 
 #include "broker/broker.h"
 #include "lib/alloc.h"
+#include "lib/failpoint.h"
 #include "lib/json.h"
 #include "lib/log.h"
 
@@ -47,6 +48,7 @@ leave(tally_broker_t *self, tally_peer_t *peer, tally_gone_t how, const char *wh
     peer->doomed = true;
     if (peer->joined) {
         tally_core_worker_gone(self->core, peer->number, how, self->now_ms);
+        TALLY_FAILPOINT(WORKER_GONE);
     }
     tally_log_info("worker left: %s  worker=%.*s number=%" PRIu64, why, (int)peer->hello.name.size,
                    (const char *)peer->hello.name.data, peer->number);
@@ -89,6 +91,7 @@ void
 tally_peers_hello(tally_broker_t *self, uint64_t route, uint64_t request, const uint8_t *sender,
                   tally_chunk_t *frame)
 {
+    TALLY_FAILPOINT(WORKER_HELLO);
     tally_peer_t *peer = tally_alloc(sizeof *peer);
     peer->frame = tally_chunk_hold(frame);
     peer->route = route;
@@ -125,6 +128,7 @@ tally_peers_hello(tally_broker_t *self, uint64_t route, uint64_t request, const 
     *TALLY_PUSH(&self->peers) = peer;
     tally_broker_watch(self, tally_lane_fd(peer->lane), peer);
     write_welcome(self, request, peer);
+    TALLY_FAILPOINT(WORKER_WELCOMED);
     tally_peers_look(self, peer);
 }
 
@@ -150,6 +154,7 @@ join(tally_broker_t *self, tally_peer_t *peer)
     }
     assert(number == peer->number);
     peer->joined = true;
+    TALLY_FAILPOINT(WORKER_JOINED);
 }
 
 void
@@ -300,6 +305,7 @@ tally_sink_take(tally_broker_t *self, tally_bytes_t frame, const tally_records_t
             }
         } else {
             if (chunk == NULL) {
+                TALLY_FAILPOINT(RECORDS_RECEIVED);
                 chunk = tally_chunk_new(frame);
                 tally_broker_keep_input(self, NULL, chunk);
             }
@@ -310,7 +316,10 @@ tally_sink_take(tally_broker_t *self, tally_bytes_t frame, const tally_records_t
                               self->now_ms);    // false: stale, the core counts
         }
     }
-    tally_chunk_drop(&chunk);
+    if (chunk != NULL) {
+        TALLY_FAILPOINT(RECORDS_TAKEN);
+        tally_chunk_drop(&chunk);
+    }
 }
 
 //  What was written into self->wire.

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 
 #include "broker/broker.h"
+#include "lib/failpoint.h"
 #include "lib/log.h"
 
 static tally_bytes_t
@@ -37,6 +38,9 @@ publish_confirms(tally_broker_t *self, const tally_plan_t *plan)
         tally_confirm_write(&self->wire, confirm->sequence, plan->sent_ids.items + confirm->first,
                             (uint16_t)confirm->count, confirm->duplicates, false);
         tally_front_answer(self, caller->route);
+        if (i == 0 && plan->confirms.count > 1) {
+            TALLY_FAILPOINT(CONFIRM_FIRST);
+        }
     }
 }
 
@@ -70,7 +74,9 @@ publish_lease(tally_broker_t *self, const tally_plan_t *plan, const tally_plan_l
         tally_delivery_add(&self->wire, &delivered);
     }
     if (count > 0
-        && tally_lane_send(peer->lane, (tally_bytes_t){self->wire.data, self->wire.size}) == -1) {
+        && (TALLY_FAILPOINT_FAILS(LANE_SEND)
+            || tally_lane_send(peer->lane, (tally_bytes_t){self->wire.data, self->wire.size})
+                   == -1)) {
         tally_sink_give_back(self, lease, 1);
         self->counters.replies_lost++;
     }
@@ -156,10 +162,22 @@ void
 tally_publish(tally_broker_t *self, tally_plan_t *plan)
 {
     publish_confirms(self, plan);
+    if (plan->confirms.count > 0) {
+        TALLY_FAILPOINT(CONFIRMS_OUT);
+    }
     for (size_t i = 0; i < plan->leases.count; i++) {
         publish_lease(self, plan, &plan->leases.items[i]);
+        if (i == 0 && plan->leases.count > 1) {
+            TALLY_FAILPOINT(LANE_FIRST);
+        }
+    }
+    if (plan->leases.count > 0) {
+        TALLY_FAILPOINT(LANES_OUT);
     }
     publish_answers(self, plan);
+    if (plan->answers.count > 0) {
+        TALLY_FAILPOINT(RESULTS_OUT);
+    }
     publish_notices(self, plan);
     publish_events(self, plan);
 }

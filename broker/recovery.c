@@ -14,6 +14,7 @@
 #include "broker/broker.h"
 #include "broker/place_store.h"
 #include "lib/clock.h"
+#include "lib/failpoint.h"
 #include "lib/log.h"
 
 #define ORPHANS_MS                                                                                 \
@@ -51,6 +52,7 @@ load_message(void *context, const tally_message_row_t *row)
 {
     tally_broker_t *self = context;
     tally_core_load_message(self->core, row, self->now_ms);
+    TALLY_FAILPOINT(LOADING);
 }
 
 static tally_db_outcome_t
@@ -89,6 +91,9 @@ load_core(tally_broker_t *self, uint64_t first_id, uint64_t tick)
     if (outcome == TALLY_DB_DONE) {
         outcome = load_senders(self);
     }
+    if (TALLY_FAILPOINT_FAILS(LOADED)) {
+        outcome = TALLY_DB_RETRY;
+    }
     if (outcome != TALLY_DB_DONE) {
         tally_core_destroy(&self->core);
     }
@@ -121,7 +126,9 @@ take_place(tally_broker_t *self, uint64_t silent, bool *taken)
         outcome = tally_place_store_seize(db, taken);
     }
     if (outcome == TALLY_DB_DONE && *taken) {
+        TALLY_FAILPOINT(PLACE_TAKEN);
         outcome = tally_recover_store_take_epoch(store, self->options.instance, &self->epoch);
+        TALLY_FAILPOINT(EPOCH_TAKEN);
     }
     if (outcome == TALLY_DB_DONE && *taken) {
         outcome = tally_place_store_settle(db);
@@ -273,6 +280,7 @@ tally_recovery_lost(tally_broker_t *self, tally_db_outcome_t outcome)
     gather_inputs(self);
     tally_admin_clear(self, &self->asked_under_way, "the broker lost its database; ask again");
     tally_admin_clear(self, &self->asked_collecting, "the broker lost its database; ask again");
+    TALLY_FAILPOINT(TICK_LOST);
     go_away(self);
 }
 
@@ -374,6 +382,11 @@ tally_recovery_try(tally_broker_t *self)
     } else {
         assert(!found);    // "certainly not" was said of it
     }
+    if (found) {
+        TALLY_FAILPOINT(TICK_FOUND);
+    } else {
+        TALLY_FAILPOINT(TICK_VOID);
+    }
     tally_core_t *old = self->core;
     tally_db_outcome_t outcome = load_core(self, tally_core_next_id(old), tally_core_tick(old));
     if (outcome != TALLY_DB_DONE) {
@@ -430,6 +443,7 @@ tally_recovery_feed(tally_broker_t *self)
            && (self->feed_again_max == 0 || self->collecting.count < self->feed_again_max)) {
         tally_input_t *input = &self->again.items[self->again_at++];
         feed_one(self, input);
+        TALLY_FAILPOINT(FED_AGAIN);
         tally_chunk_drop(&input->chunk);
     }
     if (self->again_at < self->again.count) {

@@ -20,6 +20,7 @@
 #include "lib/alloc.h"
 #include "lib/clock.h"
 #include "lib/db_session.h"
+#include "lib/failpoint.h"
 #include "lib/log.h"
 
 #define ANSWERS_MAX 64
@@ -321,6 +322,11 @@ tally_tick_store_hold(tally_tick_store_t *self)
     }
 }
 
+//  With what was queued on its way; an error loses the connection.
+#define fail_at(self, point)                                                                       \
+    TALLY_FAILPOINT_WITH(point, PQflush((self)->connection),                                       \
+                         tally_failpoint_hang_up(PQsocket((self)->connection)))
+
 void
 tally_tick_store_start(tally_tick_store_t *self, uint64_t epoch, const tally_plan_t *plan)
 {
@@ -344,13 +350,17 @@ tally_tick_store_start(tally_tick_store_t *self, uint64_t epoch, const tally_pla
     tally_pgarray_one_int8(&self->params.values[1], (int64_t)plan->number);
     self->params.count = 2;
     send(self, "epoch", NULL);
+    fail_at(self, TICK_BEGUN);
     send_sections(self, plan, tally_tick_send_statements, tally_tick_send_statement_count);
+    fail_at(self, TICK_SENDS);
     send_sections(self, plan, tally_tick_lease_statements, tally_tick_lease_statement_count);
     send_sections(self, plan, tally_tick_admin_statements, tally_tick_admin_statement_count);
+    fail_at(self, TICK_LEASES);
     send(self, "commit", NULL);
     if (PQpipelineSync(self->connection) == 0) {
         set_error(self, "", PQerrorMessage(self->connection));
     }
+    fail_at(self, TICK_SENT);
 }
 
 //  ---- answers --------------------------------------------------------------------------------------------

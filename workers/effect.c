@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "lib/alloc.h"
+#include "lib/failpoint.h"
 #include "lib/log.h"
 
 #define AWAY_DELAY_MS 200    // and as much again by chance
@@ -33,7 +34,10 @@ tally_effect_t
 tally_effect_end(tally_db_t *db, tally_effect_t effect)
 {
     if (effect == TALLY_EFFECT_DONE) {
-        return tally_effect_of(db, tally_db_commit(db));
+        TALLY_FAILPOINT(WORK_COMMIT);
+        effect = tally_effect_of(db, tally_db_commit(db));
+        TALLY_FAILPOINT(WORK_COMMITTED);
+        return effect;
     }
     tally_db_rollback(db);
     return effect;

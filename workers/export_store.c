@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "lib/alloc.h"
+#include "lib/failpoint.h"
 
 static tally_export_answer_t
 answer_of(const tally_db_t *db, tally_db_outcome_t outcome)
@@ -408,7 +409,9 @@ tally_export_store_end_cancelled(tally_db_t *db, const tally_export_key_t *key, 
 tally_export_answer_t
 tally_export_store_commit(tally_db_t *db)
 {
+    TALLY_FAILPOINT(WORK_COMMIT);
     tally_export_answer_t answer = answer_of(db, tally_db_commit(db));
+    TALLY_FAILPOINT(WORK_COMMITTED);
     if (answer != TALLY_EXPORT_OK) {
         tally_db_rollback(db);
     }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "lib/alloc.h"
+#include "lib/failpoint.h"
 
 //  Waiting for who reads the old table holds up everybody who comes after; not for longer than
 //  this.
@@ -105,7 +106,9 @@ static tally_export_answer_t
 end(tally_export_table_t *self, tally_export_answer_t answer)
 {
     if (answer == TALLY_EXPORT_OK) {
+        TALLY_FAILPOINT(WORK_COMMIT);
         answer = conclude(self, tally_db_commit(self->db));
+        TALLY_FAILPOINT(WORK_COMMITTED);
     }
     if (answer != TALLY_EXPORT_OK) {
         tally_db_rollback(self->db);

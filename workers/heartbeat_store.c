@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "lib/alloc.h"
+#include "lib/failpoint.h"
 
 static tally_db_outcome_t
 run(tally_db_t *db, const char *sql, tally_params_t *params, tally_rows_t *rows)
@@ -97,7 +98,9 @@ tally_heartbeat_store_pings(tally_db_t *db, uint64_t lease, const uint64_t *mess
         outcome = settle(db, lease, messages, count);
     }
     if (outcome == TALLY_DB_DONE) {
+        TALLY_FAILPOINT(WORK_COMMIT);
         outcome = tally_db_commit(db);
+        TALLY_FAILPOINT(WORK_COMMITTED);
     }
     if (outcome != TALLY_DB_DONE) {
         tally_db_rollback(db);

@@ -12,6 +12,7 @@
 
 #include "lib/alloc.h"
 #include "lib/clock.h"
+#include "lib/failpoint.h"
 #include "lib/log.h"
 #include "workers/runtime_private.h"
 #include "workers/runtime_store.h"
@@ -115,6 +116,7 @@ take_lane(tally_worker_t *self, int64_t now_ms)
             tally_log_info("draining: what is held is finished, then goodbye");
             self->draining = true;
         } else if (read_delivery(&frame, &delivery)) {
+            TALLY_FAILPOINT(WORK_RECEIVED);
             push_waiting(self, &frame, &delivery, now_ms);
         }
     }
@@ -244,6 +246,7 @@ do_work(tally_worker_t *self, int64_t now_ms)
         tally_worker_return(self, work, NULL, 0, false, delay_ms < 100 ? 100 : delay_ms,
                             "the worker's database is away");
     } else {
+        TALLY_FAILPOINT(WORK_BEGUN);
         self->role->work(self, self->role_state, work);
         if (self->stops >= 2) {
             //  Whatever is left of it; nothing is, when the role had finished.

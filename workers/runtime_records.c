@@ -8,6 +8,7 @@
 #include <assert.h>
 
 #include "lib/clock.h"
+#include "lib/failpoint.h"
 #include "lib/log.h"
 #include "workers/runtime_private.h"
 
@@ -38,12 +39,14 @@ send_records(tally_worker_t *self)
     if (self->record_count == 0) {
         return;
     }
-    if (push(self, (tally_bytes_t){self->records.data, self->records.size}) == -1) {
+    if (TALLY_FAILPOINT_FAILS(WORK_NOTE)
+        || push(self, (tally_bytes_t){self->records.data, self->records.size}) == -1) {
         tally_log_warn("dropped records: the sink does not take them  records=%zu",
                        self->record_count);
     }
     self->record_count = 0;
     tally_wire_reset(&self->records);
+    TALLY_FAILPOINT(WORK_TOLD);
 }
 
 //  Appends a record.  Without a broker there is nobody to tell.
