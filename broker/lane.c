@@ -77,8 +77,7 @@ tally_lane_new(const char *pattern, const char *elsewhere, uint64_t worker, uint
     //  A PULL peer has nothing to say once it is there.
     const tally_socket_options_t options = {.send_max = credit + NOTICES_ROOM,
                                             .receive_max = 1,
-                                            .frame_bytes_max = TALLY_HANDSHAKE_BYTES_MAX,
-                                            .own_beats = true};
+                                            .frame_bytes_max = TALLY_HANDSHAKE_BYTES_MAX};
     if (open_monitor(self) == -1
         || tally_socket_bind(zsock_resolve(self->out), endpoint, &options) == -1) {
         tally_log_error("could not bind lane: %s  endpoint=%s", zmq_strerror(errno), endpoint);

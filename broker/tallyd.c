@@ -84,8 +84,7 @@ bind_socket(int type, const char *endpoint, char **bound)
     assert(socket != NULL);
     const tally_socket_options_t options = {.send_max = TALLY_FRONT_FRAMES_MAX,
                                             .receive_max = TALLY_FRONT_FRAMES_MAX,
-                                            .frame_bytes_max = TALLY_FRAME_BYTES_MAX,
-                                            .own_beats = type == ZMQ_PULL};
+                                            .frame_bytes_max = TALLY_FRAME_BYTES_MAX};
     if (tally_socket_bind(zsock_resolve(socket), endpoint, &options) == -1) {
         tally_log_error("could not bind %s: %s", endpoint, zmq_strerror(errno));
         zsock_destroy(&socket);

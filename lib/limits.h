@@ -80,10 +80,14 @@
 #define TALLY_HANDSHAKE_MS 3000    // a connection that has not said who it is by then is closed
 #define TALLY_HANDSHAKE_BYTES_MAX                                                                  \
     1024                           // what both sides say before the first frame, CURVE or not
-#define TALLY_HEARTBEAT_MS 2000    // libzmq's own PINGs
+#define TALLY_HEARTBEAT_MS 2000    // libzmq's own PINGs, of subscribers
 #define TALLY_HEARTBEAT_TIMEOUT_MS 10000    // a PING unanswered for so long ends the connection
 #define TALLY_HEARTBEAT_TTL_MS                                                                     \
     15000    // the peer does so itself after this; 65600 overflows in libzmq
+#define TALLY_KEEPALIVE_IDLE_S                                                                     \
+    10    // of TCP: silence before the kernel asks whether the peer is there
+#define TALLY_KEEPALIVE_INTERVAL_S 5
+#define TALLY_KEEPALIVE_COUNT 3
 #define TALLY_TCP_UNANSWERED_MS 10000    // bytes that TCP could not deliver for so long
 #define TALLY_CONNECT_MS 5000
 #define TALLY_RECONNECT_MS 50    // doubles up to the next

@@ -47,13 +47,26 @@ set_bounds(void *socket, const tally_socket_options_t *options)
     assert(rc == 0);
 }
 
+//  Whoever waits for an answer misses it by itself, and workers beat; a subscriber has nothing else to go by.  The side
+//  with thousands of peers must not beat: libzmq walks through all its timers for each one that it takes back.
+static void
+set_beats(void *socket, int type)
+{
+    bool beats = type == ZMQ_SUB;
+    set(socket, ZMQ_HEARTBEAT_IVL, beats ? TALLY_HEARTBEAT_MS : 0);
+    set(socket, ZMQ_HEARTBEAT_TIMEOUT, TALLY_HEARTBEAT_TIMEOUT_MS);
+    set(socket, ZMQ_HEARTBEAT_TTL, beats ? TALLY_HEARTBEAT_TTL_MS : 0);
+    //  A machine that is gone takes its connections with it, for nothing but a packet of the kernel's.
+    set(socket, ZMQ_TCP_KEEPALIVE, 1);
+    set(socket, ZMQ_TCP_KEEPALIVE_IDLE, TALLY_KEEPALIVE_IDLE_S);
+    set(socket, ZMQ_TCP_KEEPALIVE_INTVL, TALLY_KEEPALIVE_INTERVAL_S);
+    set(socket, ZMQ_TCP_KEEPALIVE_CNT, TALLY_KEEPALIVE_COUNT);
+}
+
 static void
 set_timers(void *socket, const tally_socket_options_t *options)
 {
     set(socket, ZMQ_HANDSHAKE_IVL, TALLY_HANDSHAKE_MS);
-    set(socket, ZMQ_HEARTBEAT_IVL, options->own_beats ? 0 : TALLY_HEARTBEAT_MS);
-    set(socket, ZMQ_HEARTBEAT_TIMEOUT, TALLY_HEARTBEAT_TIMEOUT_MS);
-    set(socket, ZMQ_HEARTBEAT_TTL, options->own_beats ? 0 : TALLY_HEARTBEAT_TTL_MS);
     set(socket, ZMQ_TCP_MAXRT, TALLY_TCP_UNANSWERED_MS);
     set(socket, ZMQ_CONNECT_TIMEOUT, TALLY_CONNECT_MS);
     set(socket, ZMQ_RECONNECT_IVL, options->once ? -1 : TALLY_RECONNECT_MS);
@@ -72,6 +85,7 @@ set_all(void *socket, const tally_socket_options_t *options)
     assert(rc == 0);
     set_bounds(socket, options);
     set_timers(socket, options);
+    set_beats(socket, type);
     set(socket, ZMQ_BACKLOG, TALLY_BACKLOG);
     set(socket, ZMQ_IMMEDIATE, 0);
     if (type == ZMQ_ROUTER) {

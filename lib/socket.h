@@ -20,9 +20,6 @@ typedef struct {
     int64_t frame_bytes_max;    // of what comes in; a peer that announces more is disconnected
     int linger_ms;              // how long a closed socket may go on sending
     bool once;                  // connecting: a connection that ends is not made again
-    //  No heartbeats of ZMTP: whoever stops reading cannot see the answers to them either, so they would end a
-    //  connection that is merely full.  For lanes and sink, where Tally beats by itself.
-    bool own_beats;
 } tally_socket_options_t;
 
 //  `socket` is libzmq's own (zsock_resolve() of a zsock_t), not yet bound or connected, and stays the caller's.

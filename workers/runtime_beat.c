@@ -72,8 +72,7 @@ connect_socket(int type, const char *endpoint, int hwm)
     }
     const tally_socket_options_t options = {.send_max = hwm,
                                             .receive_max = hwm,
-                                            .frame_bytes_max = TALLY_FRAME_BYTES_MAX + 1024,
-                                            .own_beats = type != ZMQ_DEALER};
+                                            .frame_bytes_max = TALLY_FRAME_BYTES_MAX + 1024};
     if (tally_socket_connect(zsock_resolve(sock), endpoint, &options) == -1) {
         zsock_destroy(&sock);
     }

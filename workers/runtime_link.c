@@ -117,8 +117,7 @@ connect_socket(int type, const char *endpoint, int send_hwm, int receive_hwm)
     const tally_socket_options_t options = {.send_max = send_hwm,
                                             .receive_max = receive_hwm,
                                             .frame_bytes_max = TALLY_FRAME_BYTES_MAX + 1024,
-                                            .linger_ms = LINGER_MS,
-                                            .own_beats = type != ZMQ_DEALER};
+                                            .linger_ms = LINGER_MS};
     if (tally_socket_connect(zsock_resolve(sock), endpoint, &options) == -1) {
         tally_log_error("could not connect to \"%s\": %s", endpoint, zmq_strerror(zmq_errno()));
         zsock_destroy(&sock);

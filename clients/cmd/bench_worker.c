@@ -62,8 +62,7 @@ connect_socket(const struct worker *w, int type, const char *endpoint)
     const tally_socket_options_t options = {.send_max = TALLY_CREDIT_MAX + 16,
                                             .receive_max = TALLY_CREDIT_MAX + 16,
                                             .frame_bytes_max = TALLY_FRAME_BYTES_MAX + 1024,
-                                            .once = type == ZMQ_PULL,
-                                            .own_beats = type != ZMQ_DEALER};
+                                            .once = type == ZMQ_PULL};
     if (tally_socket_connect(socket, endpoint, &options) == -1) {
         zmq_close(socket);
         return NULL;

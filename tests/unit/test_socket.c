@@ -95,23 +95,30 @@ strangers_and_dead_peers_have_their_time(void **state)
     void *socket = make(f, ZMQ_ROUTER);
     assert_int_equal(tally_socket_bind(socket, "tcp://127.0.0.1:*", &some), 0);
     assert_int_equal(get(socket, ZMQ_HANDSHAKE_IVL), 3000);
-    assert_int_equal(get(socket, ZMQ_HEARTBEAT_IVL), 2000);
-    assert_int_equal(get(socket, ZMQ_HEARTBEAT_TIMEOUT), 10000);
-    assert_int_equal(get(socket, ZMQ_HEARTBEAT_TTL), 15000);
     assert_int_equal(get(socket, ZMQ_TCP_MAXRT), 10000);
+    assert_int_equal(get(socket, ZMQ_TCP_KEEPALIVE), 1);
+    assert_int_equal(get(socket, ZMQ_TCP_KEEPALIVE_IDLE), 10);
+    assert_int_equal(get(socket, ZMQ_TCP_KEEPALIVE_INTVL), 5);
+    assert_int_equal(get(socket, ZMQ_TCP_KEEPALIVE_CNT), 3);
     assert_int_equal(get(socket, ZMQ_BACKLOG), 1024);
 }
 
 static void
-where_tally_beats_by_itself_libzmq_does_not(void **state)
+a_subscriber_beats_and_nobody_else(void **state)
 {
     struct fixture *f = *state;
-    void *socket = make(f, ZMQ_PUSH);
-    tally_socket_options_t options = some;
-    options.own_beats = true;
-    assert_int_equal(tally_socket_bind(socket, "tcp://127.0.0.1:*", &options), 0);
-    assert_int_equal(get(socket, ZMQ_HEARTBEAT_IVL), 0);
-    assert_int_equal(get(socket, ZMQ_HEARTBEAT_TTL), 0);
+    static const int silent[] = {ZMQ_ROUTER, ZMQ_DEALER, ZMQ_PUSH, ZMQ_PULL, ZMQ_PUB};
+    for (size_t i = 0; i < sizeof silent / sizeof silent[0]; i++) {
+        void *socket = make(f, silent[i]);
+        assert_int_equal(tally_socket_bind(socket, "tcp://127.0.0.1:*", &some), 0);
+        assert_int_equal(get(socket, ZMQ_HEARTBEAT_IVL), 0);
+        assert_int_equal(get(socket, ZMQ_HEARTBEAT_TTL), 0);
+    }
+    void *socket = make(f, ZMQ_SUB);
+    assert_int_equal(tally_socket_bind(socket, "tcp://127.0.0.1:*", &some), 0);
+    assert_int_equal(get(socket, ZMQ_HEARTBEAT_IVL), 2000);
+    assert_int_equal(get(socket, ZMQ_HEARTBEAT_TIMEOUT), 10000);
+    assert_int_equal(get(socket, ZMQ_HEARTBEAT_TTL), 15000);
 }
 
 static void
@@ -282,8 +289,7 @@ main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(what_the_caller_says_is_set, set_up, tear_down),
         cmocka_unit_test_setup_teardown(strangers_and_dead_peers_have_their_time, set_up,
                                         tear_down),
-        cmocka_unit_test_setup_teardown(where_tally_beats_by_itself_libzmq_does_not, set_up,
-                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_subscriber_beats_and_nobody_else, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_connects_once_does_not_come_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_router_says_when_nobody_is_there, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nobody_knows_where_a_router_begins_to_count, set_up,
