@@ -173,11 +173,27 @@ check_effect(tally_check_t *self, const tally_life_t *life)
     }
 }
 
+//  Whether it was always tried as the same send of the same sender.
+static bool
+is_one_send(const tally_check_t *self, const tally_life_t *life)
+{
+    for (size_t i = 0; life->sends > 1 && i < life->count; i++) {
+        const tally_moment_t *moment = &life->moments[i];
+        if (moment->record->kind == TALLY_DID_SEND
+            && (moment->record->sequence != life->send->record->sequence
+                || !tally_check_same_sender(self, moment->file->process,
+                                            life->send->file->process))) {
+            return false;
+        }
+    }
+    return life->sends > 0;
+}
+
 //  I10: the database knows that the send was accepted.
 static void
 check_confirm(tally_check_t *self, const tally_life_t *life)
 {
-    if (life->confirms == 0 || life->sends != 1 || !self->set->has_rows) {
+    if (life->confirms == 0 || !self->set->has_rows || !is_one_send(self, life)) {
         return;
     }
     uint32_t process = life->send->file->process;
@@ -214,7 +230,8 @@ check_result(tally_check_t *self, const tally_life_t *life, const tally_moment_t
                              "a result says it was %s, it was not",
                              outcome == 1 ? "done" : "buried");
     }
-    if (life->send == NULL || life->send->file->process != moment->file->process) {
+    if (life->send == NULL
+        || !tally_check_same_sender(self, life->send->file->process, moment->file->process)) {
         tally_check_violated(self, TALLY_RULE_MIXED, life->number, 0,
                              "its result was told to %s (process %u), who did not ask",
                              moment->file->name, moment->file->process);

@@ -78,14 +78,21 @@ tally_check_recovery_confirm(tally_check_t *self, int64_t at_ns)
     }
 }
 
+//  A settle by a record to the sink has no answer: there it counts when it is sent.
+static bool
+is_settled(const tally_life_t *life, const tally_history_record_t *record)
+{
+    return record->kind == (life->transactional ? TALLY_TOLD_SETTLED : TALLY_DID_SETTLE);
+}
+
 //  The worker's own word that it holds the message no longer.
 static bool
-lets_go(const tally_moment_t *moment, const tally_moment_t *delivery)
+lets_go(const tally_life_t *life, const tally_moment_t *moment, const tally_moment_t *delivery)
 {
     unsigned kind = moment->record->kind;
     return moment->file == delivery->file && moment->record->lease == delivery->record->lease
-           && (kind == TALLY_TOLD_SETTLED || kind == TALLY_TOLD_STALE || kind == TALLY_DID_RETURN
-               || kind == TALLY_DID_BURY);
+           && (is_settled(life, moment->record) || kind == TALLY_TOLD_STALE
+               || kind == TALLY_DID_RETURN || kind == TALLY_DID_BURY);
 }
 
 //  The message was held by the fault's victim: when was it settled next?  Not at all when the victim's own settle
@@ -103,7 +110,7 @@ count_held(tally_check_t *self, const tally_life_t *life, size_t fault,
     outcome->held++;
     for (size_t i = 0; i < life->count; i++) {
         const tally_history_record_t *record = life->moments[i].record;
-        if (record->kind == TALLY_TOLD_SETTLED && record->at_ns > began_ns) {
+        if (is_settled(life, record) && record->at_ns > began_ns) {
             outcome->first_ns = record->at_ns < outcome->first_ns ? record->at_ns
                                                                   : outcome->first_ns;
             outcome->last_ns = record->at_ns > outcome->last_ns ? record->at_ns : outcome->last_ns;
@@ -124,7 +131,7 @@ tally_check_recovery_message(tally_check_t *self, const tally_life_t *life)
         }
         int64_t until_ns = TALLY_NEVER;
         for (size_t k = i + 1; k < life->count && until_ns == TALLY_NEVER; k++) {
-            if (lets_go(&life->moments[k], delivery)) {
+            if (lets_go(life, &life->moments[k], delivery)) {
                 until_ns = life->moments[k].record->at_ns;
             }
         }

@@ -97,6 +97,7 @@ take_sender(tally_check_t *self, const tally_history_record_t *record, bool name
     tally_sender_state_t *sender = &self->senders[process];
     if (named) {
         sender->named = true;
+        memcpy(sender->text, record->text, sizeof sender->text);
     } else {
         sender->known = true;
         sender->last = record->sequence;
@@ -208,7 +209,7 @@ scan_file(tally_check_t *self, struct reading *reading, uint64_t *kinds)
     bool rows = file->writer == TALLY_WRITER_DATABASE;
     for (uint64_t i = 0; i < file->count; i++) {
         const tally_history_record_t *record = &file->records[i];
-        kinds[record->kind % 128]++;
+        kinds[record->kind < 128 ? record->kind : 0]++;
         if (record->at_ns < reading->last_ns && !reading->back) {
             reading->back = true;
             tally_check_doubt(self, "time goes back in the history of %s (process %u), record %llu",
@@ -224,6 +225,13 @@ scan_file(tally_check_t *self, struct reading *reading, uint64_t *kinds)
             take_other(self, reading, record);
         }
     }
+}
+
+bool
+tally_check_same_sender(const tally_check_t *self, uint32_t one, uint32_t other)
+{
+    const tally_sender_state_t *a = &self->senders[one], *b = &self->senders[other];
+    return one == other || (a->named && b->named && memcmp(a->text, b->text, sizeof a->text) == 0);
 }
 
 int

@@ -63,10 +63,11 @@ typedef struct {
     uint64_t dedupe, number;
 } tally_deduped_t;
 
-//  What the database says of a process's sender.
+//  A process's sender, and what the database says of it.
 typedef struct {
     bool named, known;
     uint64_t last;
+    char text[TALLY_HISTORY_TEXT_BYTES];
 } tally_sender_state_t;
 
 typedef struct {
@@ -130,6 +131,8 @@ void tally_check_doubt(tally_check_t *self, const char *format, ...) TALLY_PRINT
 
 //  check_scan: all records once, in their files.
 void tally_check_scan(tally_check_t *self);
+//  Whether two processes send as one: a client that was killed and its successor.
+bool tally_check_same_sender(const tally_check_t *self, uint32_t one, uint32_t other);
 int tally_check_compare_missing(const void *a, const void *b);
 //  check_epoch: brokers' and terms' epochs.  Told: before the end of the scan; the rest: after it.
 void tally_check_told_epoch(tally_check_t *self, uint64_t epoch, int64_t at_ns, bool settled);
