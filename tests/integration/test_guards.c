@@ -26,6 +26,7 @@ struct fixture {
     tally_client_t *good;
     tally_db_t *db;
     tally_stranger_t *one, *two;    // of the test's making
+    tally_db_t *idle;               // likewise
     pid_t stopped;                  // goes on in the end, 0: none
 };
 
@@ -39,6 +40,7 @@ set_up_all(void **state)
     f->good = tally_client_new(tally_instance_endpoint(f->instance));
     f->db = tally_db_new(tally_instance_conninfo(f->instance), "test");
     tally_instance_must(f->instance, "queue", "put", "guards", "--visibility", "500ms", NULL);
+    tally_instance_must(f->instance, "queue", "put", "lanes", "--visibility", "1h", NULL);
     return tally_db_connect(f->db) == TALLY_DB_DONE ? 0 : -1;
 }
 
@@ -63,6 +65,7 @@ tear_down(void **state)
     }
     tally_stranger_destroy(&f->one);
     tally_stranger_destroy(&f->two);
+    tally_db_destroy(&f->idle);
     tally_db_rollback(f->db);
     return 0;
 }
@@ -161,6 +164,146 @@ a_tick_that_is_never_answered_is_looked_up_on_another_connection(void **state)
     good_client_is_served(f, ANSWER_MS);
 }
 
+//  ---- statements that fail on data ---------------------------------------------------------------------------
+
+static long
+status_number(struct fixture *f, const char *name)
+{
+    const char *reply = tally_client_admin(f->good, "{\"op\":\"status\"}", ANSWER_MS);
+    assert_non_null(reply);
+    char member[60];
+    snprintf(member, sizeof member, "\"%s\":", name);
+    const char *at = strstr(reply, member);
+    assert_non_null(at);
+    return strtol(at + strlen(member), NULL, 10);
+}
+
+//  No statement of ours fails on data, so one is made to.  1 of 64 is bad; it is found by halving, so the search costs at
+//  most two rejected ticks for each halving.
+static void
+an_input_that_postgresql_rejects_is_refused_alone(void **state)
+{
+    enum { SENDS = 64, BAD = 37, HALVINGS = 6 };
+    struct fixture *f = *state;
+    f->one = stranger(f);
+    tally_stranger_hello(f->one);
+    long before = status_number(f, "rejected");
+    const char *const poison =
+        "create function tally.test_poison() returns trigger language plpgsql as $$ begin"
+        " if new.body = 'poison'::bytea then raise exception 'poison' using errcode = '22000';"
+        " end if; return new; end $$;"
+        "create trigger test_poison before insert on tally.message for each row"
+        " execute function tally.test_poison()";
+    assert_int_equal(tally_db_script(f->db, poison), TALLY_DB_DONE);
+    for (int i = 0; i < SENDS; i++) {
+        tally_stranger_send(f->one, "guards", "stranger", i == BAD ? "poison" : "good");
+    }
+    int confirmed = 0;
+    int refused = 0;
+    while (confirmed + refused < SENDS) {
+        tally_heard_t heard;
+        assert_true(tally_stranger_hear(f->one, ANSWER_MS, &heard));
+        confirmed += heard.head.verb == TALLY_CONFIRM;
+        if (heard.code == TALLY_E_AWAY) {    // came between: said again
+            continue;
+        }
+        if (heard.head.verb == TALLY_ERROR) {
+            assert_int_equal(heard.code, TALLY_E_INTERNAL);
+            assert_int_equal(heard.head.request, BAD + 1);
+            refused++;
+        }
+    }
+    assert_int_equal(tally_db_script(f->db, "drop function tally.test_poison() cascade"),
+                     TALLY_DB_DONE);
+    assert_int_equal(confirmed, SENDS - 1);
+    long rejected = status_number(f, "rejected") - before;
+    assert_in_range(rejected, 1, 2 * HALVINGS + 1);
+}
+
+//  ---- lanes --------------------------------------------------------------------------------------------------
+
+//  Settles what the stranger holds, so that the queue is empty for the next test.
+static uint64_t
+must_lease(tally_stranger_t *worker, int timeout_ms)
+{
+    tally_delivery_t delivery;
+    assert_true(tally_stranger_leased(worker, timeout_ms, &delivery, NULL));
+    return delivery.lease;
+}
+
+//  PUSH would share the leases out between the two, and nobody could say who has which.
+static void
+a_second_peer_on_a_lane_ends_it_and_the_leases_go_elsewhere(void **state)
+{
+    struct fixture *f = *state;
+    f->one = stranger(f);
+    tally_stranger_join(f->one, "lanes", 1);
+    const tally_message_t message = {.body = "x", .body_bytes = 1};
+    assert_int_equal(tally_client_send_wait(f->good, "lanes", "good", &message, 1, ANSWER_MS, NULL),
+                     0);
+    uint64_t first = must_lease(f->one, ANSWER_MS);
+    f->two = stranger(f);
+    tally_stranger_join(f->two, "lanes", 1);
+    zsock_t *intruder = zsock_new_pull(NULL);
+    zsock_set_linger(intruder, 0);
+    int rc = zsock_connect(intruder, "%s", f->one->lane_endpoint);
+    tally_delivery_t delivery;
+    bool leased = tally_stranger_leased(f->two, ANSWER_MS, &delivery, NULL);
+    zsock_destroy(&intruder);
+    assert_int_equal(rc, 0);
+    assert_true(leased);
+    assert_int_not_equal(delivery.lease, first);
+    tally_stranger_record(f->one, TALLY_RECORD_SETTLE, first);    // stale: nothing ends by it
+    tally_stranger_record(f->two, TALLY_RECORD_SETTLE, delivery.lease);
+}
+
+//  ---- a worker that sits in its transaction --------------------------------------------------------------------
+
+//  It settled under the row lock of its lease and stopped.  Its deadline passes; nobody waits for it.  PostgreSQL ends its
+//  session after a second, and another worker gets the message.
+static void
+a_worker_idle_in_its_transaction_holds_nobody_up(void **state)
+{
+    struct fixture *f = *state;
+    tally_db_t *worker_db = tally_db_new(tally_instance_conninfo(f->instance), "test-worker");
+    tally_db_set_idle_limit_ms(worker_db, 1000);
+    f->idle = worker_db;
+    f->one = stranger(f);
+    tally_stranger_join(f->one, "guards", 1);
+    good_client_is_served(f, ANSWER_MS);
+    uint64_t lease = must_lease(f->one, ANSWER_MS);
+    char sql[80];
+    snprintf(sql, sizeof sql, "select tally.settle(%llu, null)", (unsigned long long)lease);
+    assert_int_equal(tally_db_begin(worker_db, TALLY_DB_READ_COMMITTED), TALLY_DB_DONE);
+    assert_int_equal(tally_db_script(worker_db, sql), TALLY_DB_DONE);
+    int64_t began_ms = tally_clock_now_ms();
+    f->two = stranger(f);
+    tally_stranger_join(f->two, "guards", 1);
+    int64_t slowest_ms = 0;
+    tally_delivery_t delivery = {0};
+    bool leased = false;
+    while (!leased && tally_clock_now_ms() - began_ms < 5000) {
+        int64_t sent_ms = tally_clock_now_ms();
+        const tally_message_t message = {.body = "x", .body_bytes = 1};
+        assert_int_equal(tally_client_send_wait(f->good, "lanes", "good", &message, 1, ANSWER_MS,
+                                                NULL),
+                         0);
+        int64_t took_ms = tally_clock_now_ms() - sent_ms;
+        slowest_ms = took_ms > slowest_ms ? took_ms : slowest_ms;
+        tally_stranger_record(f->two, TALLY_RECORD_BEAT, 0);
+        leased = tally_stranger_leased(f->two, 20, &delivery, NULL);
+    }
+    int64_t waited_ms = tally_clock_now_ms() - began_ms;
+    assert_true(leased);
+    assert_int_not_equal(delivery.lease, lease);
+    print_message("redelivered after %lld ms, slowest send %lld ms\n", (long long)waited_ms,
+                  (long long)slowest_ms);
+    assert_in_range(waited_ms, 900, 2500);    // 1 s for the session, then the next look
+    assert_true(slowest_ms < 500);
+    assert_int_not_equal(tally_db_commit(worker_db), TALLY_DB_DONE);
+    tally_stranger_record(f->two, TALLY_RECORD_SETTLE, delivery.lease);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -170,6 +313,10 @@ main(int argc, char **argv)
     zsys_handler_set(NULL);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(a_database_that_never_answers_leaves_the_broker_awake, tear_down),
+        cmocka_unit_test_teardown(an_input_that_postgresql_rejects_is_refused_alone, tear_down),
+        cmocka_unit_test_teardown(a_second_peer_on_a_lane_ends_it_and_the_leases_go_elsewhere,
+                                  tear_down),
+        cmocka_unit_test_teardown(a_worker_idle_in_its_transaction_holds_nobody_up, tear_down),
         cmocka_unit_test_teardown(a_tick_that_is_never_answered_is_looked_up_on_another_connection,
                                   tear_down),
     };
