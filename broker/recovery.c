@@ -40,10 +40,13 @@ load_term(void *context, const tally_term_row_t *row)
     tally_core_load_term(((tally_broker_t *)context)->core, row);
 }
 
+//  What a row says is counted from when PostgreSQL read its clock, which may be long after we began: from an older time
+//  of ours a message would be due too early.
 static void
 load_lease(void *context, const tally_lease_row_t *row)
 {
     tally_broker_t *self = context;
+    self->now_ms = tally_clock_now_ms();
     tally_core_load_lease(self->core, row, self->now_ms);
 }
 
@@ -51,6 +54,7 @@ static void
 load_message(void *context, const tally_message_row_t *row)
 {
     tally_broker_t *self = context;
+    self->now_ms = tally_clock_now_ms();
     tally_core_load_message(self->core, row, self->now_ms);
     TALLY_FAILPOINT(LOADING);
 }

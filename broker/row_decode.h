@@ -16,7 +16,7 @@
 
 #define TALLY_MESSAGE_COLUMNS                                                                      \
     "m.id, m.tenant, m.queue, m.priority, m.is_blob, m.releases, m.past_window, "                  \
-    "(extract(epoch from m.due - clock_timestamp()) * 1000)::bigint as due_ms, "                   \
+    "ceil(extract(epoch from m.due - clock_timestamp()) * 1000)::bigint as due_ms, "               \
     "(extract(epoch from clock_timestamp() - m.created_at) * 1000)::bigint as age_ms, "            \
     "octet_length(m.body), m.deliveries, m.failures, m.crashes, m.batch_max, m.key, m.sender, "    \
     "m.sequence, m.item"
