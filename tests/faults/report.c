@@ -3,6 +3,10 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/faults/check.h"
+#include "tests/faults/dump.h"
 
 void
 tally_report_progress(tally_report_t *self, const tally_nemesis_t *nemesis,
@@ -36,21 +40,59 @@ print_faults(const tally_nemesis_t *nemesis)
     }
 }
 
+static void
+print_sums(const tally_report_t *self)
+{
+    const tally_scene_sums_t *sums = &self->sums;
+    printf("\nconfirmed %" PRIu64 " (%.0f/s)  delivered %" PRIu64 "  settled %" PRIu64
+           "  stale %" PRIu64 "  unknown %" PRIu64 "  refused %" PRIu64 "\n",
+           sums->confirmed, 1000.0 * (double)sums->confirmed / (double)self->sent_ms,
+           sums->delivered, sums->settled, sums->stale, sums->unknown, sums->refused);
+    printf("%s, %s in %" PRId64 " ms\n", self->healed ? "healed" : "NOT HEALED",
+           self->drained ? "drained" : "NOT DRAINED", self->drain_ms);
+    if (!self->drained) {
+        printf("still pending: %" PRId64 "\n", self->pending);
+    }
+}
+
+//  What the checker says of the run; -1 when it could not be asked.
+static int
+judge(const tally_scene_t *scene, bool json)
+{
+    char *histories = tally_room_file(scene->room, "history");
+    char *why = NULL;
+    int code = -1;
+    tally_history_set_t *set = NULL;
+    if (tally_dump_write(scene->conninfo, histories, &why) == 0) {
+        set = tally_history_set_open(histories, &why);
+    }
+    if (set != NULL) {
+        tally_check_t *check = tally_check_new(set, &(tally_check_options_t){0});
+        code = (int)tally_check_verdict(check);
+        (json ? tally_check_print_json : tally_check_print)(check, stdout);
+        tally_check_destroy(&check);
+        tally_history_set_close(&set);
+    } else {
+        fprintf(stderr, "faults: no verdict: %s\n", why);
+    }
+    free(why);
+    free(histories);
+    return code;
+}
+
 int
 tally_report_conclude(tally_report_t *self, tally_scene_t *scene, const tally_nemesis_t *nemesis,
                       bool json)
 {
-    (void)json;
-    print_faults(nemesis);
-    const tally_scene_sums_t *sums = &self->sums;
-    printf("confirmed %" PRIu64 " (%.0f/s)  delivered %" PRIu64 "  settled %" PRIu64
-           "  stale %" PRIu64 "  unknown %" PRIu64 "  refused %" PRIu64 "\n",
-           sums->confirmed, 1000.0 * (double)sums->confirmed / (double)self->sent_ms,
-           sums->delivered, sums->settled, sums->stale, sums->unknown, sums->refused);
-    printf("healed %s  drained %s in %" PRId64 " ms  pending %" PRId64 "\n",
-           self->healed ? "yes" : "NO", self->drained ? "yes" : "NO", self->drain_ms,
-           self->pending);
+    if (!json) {
+        print_faults(nemesis);
+        print_sums(self);
+    }
+    int code = judge(scene, json);
     const char *findings = tally_crew_findings(scene->crew);
-    fputs(findings, stdout);
-    return self->healed && self->drained && *findings == '\0' ? 0 : 1;
+    fputs(findings, stderr);
+    if (code == 0 && (!self->healed || !self->drained || *findings != '\0')) {
+        code = 1;
+    }
+    return code == -1 ? 70 : code;
 }

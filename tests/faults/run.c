@@ -154,7 +154,7 @@ tally_run(const tally_run_options_t *options)
                    ? 130
                    : tally_report_conclude(&self.report, self.scene, self.nemesis, options->json);
     }
-    if (options->keep || code == 1) {
+    if (options->keep || (code != 0 && code != 130)) {
         tally_room_keep(self.scene->room);
         fprintf(stderr, "faults: kept %s  seed=%" PRIu64 "\n", tally_room_dir(self.scene->room),
                 options->scene.seed);
