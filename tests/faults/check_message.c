@@ -36,6 +36,22 @@ count_send(tally_check_figures_t *figures, const tally_life_t *life)
     }
 }
 
+//  Confirmed as repeated alone, which does not say what was dropped for its dedupe key.
+static bool
+may_be_duplicate(const tally_life_t *life)
+{
+    if (life->confirms == 0 || life->send == NULL || life->send->record->dedupe == 0) {
+        return false;
+    }
+    for (size_t i = 0; i < life->count; i++) {
+        const tally_history_record_t *record = life->moments[i].record;
+        if (record->kind == TALLY_TOLD_CONFIRMED && (record->code & TALLY_CONFIRM_REPEATED) == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 //  I1: what was confirmed is done, a dead letter, or still there.
 static void
 check_loss(tally_check_t *self, const tally_life_t *life)
@@ -46,7 +62,7 @@ check_loss(tally_check_t *self, const tally_life_t *life)
     self->rules[TALLY_RULE_LOSS].checked++;
     unsigned there = life->messages + life->dead_letters + life->inboxes;
     unsigned done = life->transactional ? life->effects : life->settles;
-    if (there + done == 0) {
+    if (there + done == 0 && !may_be_duplicate(life)) {
         tally_check_violated(self, TALLY_RULE_LOSS, life->number, 0,
                              "confirmed, but neither done nor pending nor a dead letter");
     }
@@ -73,9 +89,10 @@ static void
 keep_deduped(tally_check_t *self, const tally_life_t *life)
 {
     const tally_history_record_t *send = life->send != NULL ? life->send->record : NULL;
-    if (send != NULL && send->dedupe != 0 && is_stored(life)) {
+    bool stored = is_stored(life);
+    if (send != NULL && send->dedupe != 0 && (stored || may_be_duplicate(life))) {
         tally_deduped_t *deduped = tally_series_add(&self->deduped);
-        *deduped = (tally_deduped_t){tally_stream_of(send), send->dedupe, life->number};
+        *deduped = (tally_deduped_t){tally_stream_of(send), send->dedupe, life->number, stored};
     }
 }
 

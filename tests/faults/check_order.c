@@ -86,17 +86,29 @@ compare_deduped(const void *a, const void *b)
     if (left->stream != right->stream) {
         return left->stream < right->stream ? -1 : 1;
     }
-    return compare_numbers(left->dedupe, right->dedupe);
+    int order = compare_numbers(left->dedupe, right->dedupe);
+    return order != 0 ? order : (int)right->stored - (int)left->stored;    // stored ones first
 }
 
-//  I3: a dedupe key lets one in.
+static bool
+same_key(const tally_deduped_t *a, const tally_deduped_t *b)
+{
+    return a->stream == b->stream && a->dedupe == b->dedupe;
+}
+
+//  I3: a dedupe key lets one in.  I1: and what was confirmed is not there only because one is in.
 static void
 check_deduped(tally_check_t *self)
 {
     tally_series_sort(&self->deduped, compare_deduped);
     const tally_deduped_t *deduped = self->deduped.items;
-    for (size_t i = 1; i < self->deduped.count; i++) {
-        if (compare_deduped(&deduped[i - 1], &deduped[i]) == 0) {
+    for (size_t i = 0; i < self->deduped.count; i++) {
+        bool first = i == 0 || !same_key(&deduped[i - 1], &deduped[i]);
+        if (first && !deduped[i].stored && self->set->has_rows) {
+            tally_check_violated(
+                self, TALLY_RULE_LOSS, deduped[i].number, 0,
+                "confirmed, but neither it nor another with its dedupe key is there");
+        } else if (!first && deduped[i].stored) {
             tally_check_violated(self, TALLY_RULE_IDENTITY, deduped[i].number,
                                  deduped[i - 1].number, "dedupe key %llu let two messages in",
                                  (unsigned long long)deduped[i].dedupe);

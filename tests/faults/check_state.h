@@ -57,10 +57,11 @@ typedef struct {
     uint64_t epoch, number;
 } tally_termed_t;
 
-//  A message with a dedupe key that was stored.
+//  A message with a dedupe key that was stored, or may have been dropped for it.
 typedef struct {
     uint32_t stream;
     uint64_t dedupe, number;
+    bool stored;
 } tally_deduped_t;
 
 //  A process's sender, and what the database says of it.
