@@ -85,7 +85,8 @@ const char *tally_check_reason(const tally_check_t *self, size_t n);
 typedef enum {
     TALLY_AFTER_FIRST,    // worker, term holder: the first message that it held is settled; broker: its successor's
                           // first lease is settled
-    TALLY_AFTER_ALL,        // worker, term holder: the last message that it held is settled
+    TALLY_AFTER_ALL,    // worker, term holder: the last message that it held is settled
+    TALLY_AFTER_TERM,    // term holder: the first message of that tenant is settled under a newer term
     TALLY_AFTER_CONFIRM,    // any: from the end of the fault to the next confirm
     TALLY_AFTER_COUNT
 } tally_after_t;

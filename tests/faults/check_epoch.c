@@ -110,10 +110,10 @@ tally_check_close_epochs(tally_check_t *self)
 }
 
 //  The first told term of a stream that is at least as new.
-static const tally_told_term_t *
+static tally_told_term_t *
 find_term(const tally_check_t *self, uint32_t stream, uint64_t epoch)
 {
-    const tally_told_term_t *terms = self->terms.items;
+    tally_told_term_t *terms = self->terms.items;
     tally_told_term_t wanted = {.stream = stream, .epoch = epoch};
     size_t low = 0, high = self->terms.count;
     while (low < high) {
@@ -138,6 +138,15 @@ tally_check_newer_term_ns(const tally_check_t *self, uint32_t stream, uint64_t e
         return term->newer_ns;
     }
     return term->told_ns < term->newer_ns ? term->told_ns : term->newer_ns;
+}
+
+void
+tally_check_settled_term(tally_check_t *self, uint32_t stream, uint64_t epoch, int64_t at_ns)
+{
+    tally_told_term_t *term = find_term(self, stream, epoch);
+    if (term != NULL && term->epoch == epoch && at_ns < term->settled_ns) {
+        term->settled_ns = at_ns;
+    }
 }
 
 //  Whatever was told was in the database before: its last term is at least as new.

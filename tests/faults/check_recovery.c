@@ -35,6 +35,7 @@ tally_check_recovery_begin(tally_check_t *self)
     for (size_t i = 0; i < set->fault_count; i++) {
         const tally_set_fault_t *fault = &set->faults[i];
         self->outcomes[i] = (tally_outcome_of_fault_t){.first_ns = TALLY_NEVER,
+                                                       .term_ns = TALLY_NEVER,
                                                        .confirm_ns = TALLY_NEVER};
         if (is_worker(fault)) {
             self->faults_from[fault->process + 1]++;
@@ -119,9 +120,24 @@ count_held(tally_check_t *self, const tally_life_t *life, size_t fault,
     }
 }
 
+static void
+take_settled_term(tally_check_t *self, const tally_life_t *life)
+{
+    for (size_t i = 0; i < life->count; i++) {
+        const tally_history_record_t *record = life->moments[i].record;
+        if (record->kind == TALLY_TOLD_SETTLED && record->lease == life->effect->lease) {
+            tally_check_settled_term(self, tally_stream_of(life->effect), life->effect->epoch,
+                                     record->at_ns);
+        }
+    }
+}
+
 void
 tally_check_recovery_message(tally_check_t *self, const tally_life_t *life)
 {
+    if (life->effect != NULL && life->effect->epoch != 0) {
+        take_settled_term(self, life);
+    }
     for (size_t i = 0; life->deliveries > 0 && i < life->count; i++) {
         const tally_moment_t *delivery = &life->moments[i];
         uint32_t process = delivery->file->process;
@@ -166,6 +182,39 @@ end_broker(tally_check_t *self, size_t fault)
     }
 }
 
+//  When the next fault began that may change a tenant's terms as well.
+static int64_t
+next_disturbance_ns(const tally_check_t *self, size_t fault)
+{
+    for (size_t i = fault + 1; i < self->set->fault_count; i++) {
+        const tally_set_fault_t *next = &self->set->faults[i];
+        if (next->victim == TALLY_VICTIM_BROKER
+            || (next->victim == TALLY_VICTIM_TERM_HOLDER
+                && next->tenant == self->set->faults[fault].tenant)) {
+            return next->began_ns;
+        }
+    }
+    return TALLY_NEVER;
+}
+
+//  Of a term: the first settle under one that was first heard of after the fault.
+static void
+end_term(tally_check_t *self, size_t index)
+{
+    const tally_set_fault_t *fault = &self->set->faults[index];
+    int64_t until_ns = next_disturbance_ns(self, index);
+    const tally_told_term_t *terms = self->terms.items;
+    int64_t *term_ns = &self->outcomes[index].term_ns;
+    for (size_t i = 0; i < self->terms.count; i++) {
+        bool same = terms[i].stream >> 16 == fault->tenant
+                    && (fault->queue == 0 || (terms[i].stream & 0xffff) == fault->queue);
+        if (same && terms[i].told_ns > fault->began_ns && terms[i].told_ns < until_ns
+            && terms[i].settled_ns < *term_ns) {
+            *term_ns = terms[i].settled_ns;
+        }
+    }
+}
+
 void
 tally_check_recovery_end(tally_check_t *self)
 {
@@ -179,6 +228,8 @@ tally_check_recovery_end(tally_check_t *self)
     for (size_t i = 0; i < self->set->fault_count; i++) {
         if (self->set->faults[i].victim == TALLY_VICTIM_BROKER) {
             end_broker(self, i);
+        } else if (self->set->faults[i].victim == TALLY_VICTIM_TERM_HOLDER) {
+            end_term(self, i);
         }
     }
 }
@@ -205,6 +256,9 @@ measure(const tally_check_t *self, size_t index, tally_after_t after, int64_t *t
         break;
     case TALLY_AFTER_ALL:
         to_ns = outcome->last_ns > 0 ? outcome->last_ns : TALLY_NEVER;
+        break;
+    case TALLY_AFTER_TERM:
+        to_ns = outcome->term_ns;
         break;
     default:
         from_ns = fault->ended_ns;

@@ -15,6 +15,7 @@ static const char *const verdict_names[] =
 static const char *const after_names[TALLY_AFTER_COUNT] = {
     [TALLY_AFTER_FIRST] = "to next settle",
     [TALLY_AFTER_ALL] = "to last settle",
+    [TALLY_AFTER_TERM] = "to next term's",
     [TALLY_AFTER_CONFIRM] = "healed to confirm",
 };
 
@@ -300,7 +301,7 @@ static json_t *
 faults_as_json(const tally_check_t *self)
 {
     static const char *const names[TALLY_AFTER_COUNT] = {"to_next_settle", "to_last_settle",
-                                                         "healed_to_confirm"};
+                                                         "to_next_term", "healed_to_confirm"};
     json_t *faults = json_array();
     for (unsigned kind = 0; kind <= TALLY_HISTORY_NUMBER_MAX; kind++) {
         tally_check_fault_t fault;

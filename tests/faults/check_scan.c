@@ -29,7 +29,8 @@ take_term(tally_check_t *self, struct reading *reading, const tally_history_reco
     *term = (tally_told_term_t){.stream = stream,
                                 .process = reading->file->process,
                                 .epoch = record->epoch,
-                                .told_ns = record->at_ns};
+                                .told_ns = record->at_ns,
+                                .settled_ns = TALLY_NEVER};
 }
 
 //  Records of one lease stand together; when it comes again later its token was used twice.

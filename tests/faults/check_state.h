@@ -38,7 +38,8 @@ typedef struct {
     uint32_t process;
     uint64_t epoch;
     int64_t told_ns;
-    int64_t newer_ns;    // when any newer term of the stream was first told
+    int64_t newer_ns;      // when any newer term of the stream was first told
+    int64_t settled_ns;    // first settle under it; of the first that heard of it
 } tally_told_term_t;
 
 //  A message with a key that is at an end or still there.
@@ -79,7 +80,7 @@ typedef struct {
 //  What came of one fault, by its index in the set.
 typedef struct {
     uint64_t held;    // messages that its victim held
-    int64_t first_ns, last_ns, confirm_ns;
+    int64_t first_ns, last_ns, term_ns, confirm_ns;
 } tally_outcome_of_fault_t;
 
 //  A fault that ended.
@@ -142,6 +143,8 @@ void tally_check_close_epochs(tally_check_t *self);
 int64_t tally_check_newer_broker_ns(const tally_check_t *self, uint64_t epoch);
 //  When a term of that stream newer than that epoch was first told of; TALLY_NEVER.
 int64_t tally_check_newer_term_ns(const tally_check_t *self, uint32_t stream, uint64_t epoch);
+//  A message was settled under a term.
+void tally_check_settled_term(tally_check_t *self, uint32_t stream, uint64_t epoch, int64_t at_ns);
 void tally_check_terms_against_rows(tally_check_t *self);
 //  check_message, check_delivery: one message.
 void tally_check_message(tally_check_t *self, const tally_life_t *life);

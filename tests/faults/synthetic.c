@@ -111,7 +111,8 @@ synthetic_fault(struct synthetic *self, struct synthetic_fault fault, int64_t be
                                      .id = ++self->last_fault,
                                      .code = (uint16_t)fault.kind,
                                      .item = fault.victim,
-                                     .process = fault.process};
+                                     .process = fault.process,
+                                     .tenant = fault.tenant};
     synthetic_emit(self->nemesis, began_ns, record);
     record.kind = TALLY_FAULT_ENDED;
     synthetic_emit(self->nemesis, ended_ns, record);
@@ -121,7 +122,7 @@ synthetic_fault(struct synthetic *self, struct synthetic_fault fault, int64_t be
 static void
 change_broker(struct synthetic *self, int64_t at_ns)
 {
-    synthetic_fault(self, (struct synthetic_fault){FAULT_KILL_BROKER, TALLY_VICTIM_BROKER, 0},
+    synthetic_fault(self, (struct synthetic_fault){FAULT_KILL_BROKER, TALLY_VICTIM_BROKER, 0, 0},
                     at_ns, at_ns + 2 * MS);
     self->broker++;
     self->last_id = 0;

@@ -362,7 +362,7 @@ run_killed(struct synthetic *self, struct batch *batch, int64_t at_ns)
                     (struct synthetic_fault){holder ? FAULT_KILL_HOLDER : FAULT_KILL_WORKER,
                                              holder ? TALLY_VICTIM_TERM_HOLDER
                                                     : TALLY_VICTIM_WORKER,
-                                             self->workers[slot].process},
+                                             self->workers[slot].process, batch->tenant},
                     at_ns, at_ns + MS);
     synthetic_start_worker(self, slot, at_ns + MS);
     for (unsigned tenant = 1; tenant <= TENANTS; tenant++) {
@@ -384,7 +384,7 @@ run_stopped(struct synthetic *self, struct batch *batch, int64_t at_ns)
     struct batch before = *batch;
     synthetic_fault(self,
                     (struct synthetic_fault){FAULT_STOP_WORKER, TALLY_VICTIM_WORKER,
-                                             self->workers[slot].process},
+                                             self->workers[slot].process, 0},
                     at_ns, at_ns + 7 * MS);
     batch->counts.crashes++;
     size_t next = hand_over(self, batch, slot, at_ns + MS);

@@ -42,6 +42,7 @@ struct synthetic_fault {
     unsigned kind;
     tally_victim_t victim;
     uint32_t process;
+    uint16_t tenant;    // of a term holder's term
 };
 
 struct synthetic {

@@ -167,6 +167,8 @@ times_from_a_kill_to_the_next_settle_are_measured(void **state)
         double wanted = kind == 1 ? 25.0 : kind == 4 ? 4.0 : 5.0;
         assert_true(fabs(fault.after[TALLY_AFTER_FIRST].p99_ms - wanted) < 0.1);
         assert_true(fault.after[TALLY_AFTER_CONFIRM].samples > 0);
+        assert_int_equal(fault.after[TALLY_AFTER_TERM].samples, kind == 3 ? fault.began : 0);
+        assert_true(kind != 3 || fabs(fault.after[TALLY_AFTER_TERM].p99_ms - wanted) < 0.1);
     }
 }
 
