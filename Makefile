@@ -195,7 +195,7 @@ archives_of = $(if $(filter clients/cmd,$(1)),$(BUILD)/cmd.a $(BUILD)/clients.a)
 # What a test takes from another suite.
 borrowed_test_dump = tests/integration/pg.c
 borrowed_test_cut = tests/integration/pg.c
-borrowed_test_failpoint = tests/integration/pg.c
+borrowed_test_failpoint = tests/integration/pg.c tests/integration/survey_data.c
 borrowed_test_proxied = tests/integration/instance.c tests/integration/survey_data.c
 
 define test_rule
@@ -248,15 +248,16 @@ planted: $(BUILD)/tests/simulation/simulate ## defects compiled in on purpose: d
 test: deps ## build, then unit, protocol and integration tests; what CI runs
 	@$(MAKE) --no-print-directory all run-tests
 
-run-tests: $(PROGRAMS) $(TESTS)
-	@TALLY_BIN_DIR=$(abspath $(BUILD)/bin) tests/run.sh $(BUILD) $(SUITES)
+PLACES = TALLY_BIN_DIR=$(abspath $(BUILD)/bin) TALLY_FAILPOINT_BIN_DIR=$(abspath $(FAILPOINT_BUILD)/bin)
+run-tests: $(PROGRAMS) $(TESTS) failpoint-programs
+	@$(PLACES) tests/run.sh $(BUILD) $(SUITES)
 
 # Unit tests run no program of ours; the others may.
-check: $(if $(wildcard tests/unit/test_$(T).c),,$(PROGRAMS)) $(filter %/test_$(T),$(TESTS)) ## one test binary: make check T=name [N='*pattern*']
+check: $(if $(wildcard tests/unit/test_$(T).c),,$(PROGRAMS)) $(if $(filter failpoint,$(T)),failpoint-programs) $(filter %/test_$(T),$(TESTS)) ## one test binary: make check T=name [N='*pattern*']
 	@test -n "$(T)" || { echo "say which: make check T=name [N='*pattern*']"; exit 64; }
 	@test -n "$(filter %/test_$(T),$(TESTS))" || { echo "there is no tests/*/test_$(T).c"; exit 64; }
 	@for test in $(filter %/test_$(T),$(TESTS)); do \
-	    TALLY_BIN_DIR=$(abspath $(BUILD)/bin) $$test $(if $(N),'$(N)') || exit 1; done
+	    $(PLACES) $$test $(if $(N),'$(N)') || exit 1; done
 
 # Daemons report into files, so what they did wrong in a test that passed counts as well.
 REPORTS = $(abspath build/asan/reports)
@@ -266,7 +267,7 @@ asan: ## the same tests under AddressSanitizer and UBSan, in build/asan
 	ASAN_OPTIONS=detect_stack_use_after_return=1:log_path=$(REPORTS)/asan \
 	UBSAN_OPTIONS=print_stacktrace=1:log_path=$(REPORTS)/ubsan \
 	LSAN_OPTIONS=suppressions=$(abspath tests/lsan.supp):print_suppressions=0 \
-	    $(MAKE) --no-print-directory BUILD=build/asan SANITIZE=1 all run-tests || code=1; \
+	    $(MAKE) --no-print-directory BUILD=build/asan SANITIZE=1 FAILPOINTS=1 all run-tests || code=1; \
 	for report in $(REPORTS)/*; do [ ! -e "$$report" ] || { cat "$$report"; code=1; }; done; exit $$code
 
 # Without test_statistics: valgrind computes long double with 64 bits, so its figures differ in the last digit.  Without

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-//  A whole instance whose every connection passes the proxy: client, worker and broker, PostgreSQL.  Whatever is done to
-//  the connections while responses come in, the statistics are exact in the end.
+//  A whole instance whose every connection passes the proxy: client, worker and broker, PostgreSQL.  Whatever is done
+//  to the connections while responses come in, the statistics are exact in the end.
 
 #include <setjmp.h>
 #include <stdarg.h>
