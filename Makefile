@@ -35,15 +35,16 @@ LIBS_ZMQ = -lczmq -lzmq
 LIBS_ALL = $(LIBS_ZMQ) -lpq -ljansson -lsodium -lm -lpthread
 
 WARNINGS = -Wall -Wextra -Wconversion -Wshadow -Wformat=2 -Werror=format-security -Wbidi-chars=any -Werror
-# Hardening that costs nothing measurable.  Zeroing of automatic variables and of registers is left out: it does
-# cost on the hot path.  Position independent code serves programs and libtally.so alike.
+# Hardening that costs nothing measurable; tests/hardening.sh looks for it in what was built.  Zeroing of registers is
+# left out: it does cost on the hot path.  Position independent code serves programs and libtally.so alike.
 ifdef SANITIZE
 HARDENING =
 WARNINGS += -Wno-error -Wno-conversion -Wno-format-truncation   # false with instrumented code
 CODE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 LINK = -fsanitize=address,undefined
 else
-HARDENING = -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection -fcf-protection=full
+HARDENING = -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection -fcf-protection=full \
+            -ftrivial-auto-var-init=zero
 CODE = -O2 -g
 LINK = -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed
 endif
@@ -77,12 +78,12 @@ LIBTALLY = $(if $(CLIENT_OBJECTS),$(BUILD)/lib/libtally.a $(BUILD)/lib/libtally.
 EXAMPLES = $(if $(CLIENT_OBJECTS),$(patsubst clients/examples/%.c,$(BUILD)/examples/%,$(wildcard clients/examples/*.c)))
 UNITS = $(wildcard systemd/*.service systemd/*.target)
 
-SUITES = unit protocol simulation faults integration
+SUITES = unit protocol simulation fuzz faults integration
 TEST_SOURCES = $(foreach suite,$(SUITES),$(wildcard tests/$(suite)/test_*.c))
 TESTS = $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%)
 
-.PHONY: FORCE all programs failpoint-programs help install demo test run-tests check simulate faults planted asan memcheck tidy \
-        format bench deps clean
+.PHONY: FORCE all programs failpoint-programs help install demo test run-tests check simulate faults planted fuzz fuzzers asan memcheck \
+        tidy format bench deps clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -244,6 +245,24 @@ simulate: $(BUILD)/tests/simulation/simulate ## the core under simulated faults:
 
 planted: $(BUILD)/tests/simulation/simulate ## defects compiled in on purpose: does the simulator find each of them?
 	@tests/simulation/planted.sh $(BUILD)
+
+# Fuzz targets: the same functions are a test over their corpora, and libFuzzer's under clang (tests/fuzz/fuzz.sh).
+$(BUILD)/tests/fuzz/test_corpora: $(MODEL_OBJECTS)
+FUZZERS = $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+$(FUZZERS:%=$(BUILD)/obj/tests/fuzz/main_%.o): $(BUILD)/obj/tests/fuzz/main_%.o: tests/fuzz/main.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -DFUZZ_TARGET=fuzz_$* -MMD -MP -c $< -o $@
+$(FUZZERS:%=$(BUILD)/tests/fuzz/fuzz_%): $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/obj/tests/fuzz/main_%.o $(BUILD)/obj/tests/fuzz/fuzz_%.o \
+                            $(call object,$(wildcard tests/fuzz/play*.c)) $(MODEL_OBJECTS) \
+                            $(BUILD)/broker.a $(BUILD)/workers.a $(BUILD)/lib.a
+	@mkdir -p $(@D)
+	$(call say,link,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_ALL)
+fuzzers: $(FUZZERS:%=$(BUILD)/tests/fuzz/fuzz_%)
+
+SECONDS ?= 60
+fuzz: ## every input from outside under libFuzzer, one target after another: make fuzz [SECONDS=60] [T=name]
+	@tests/fuzz/fuzz.sh $(BUILD) $(SECONDS) $(T)
 
 test: deps ## build, then unit, protocol and integration tests; what CI runs
 	@$(MAKE) --no-print-directory all run-tests

@@ -3,6 +3,7 @@
 #
 # Checks that Debian's packages for building, testing and the demo are here, and installs what is missing: as root
 # with apt-get, else through `sudo -n`, else it prints the command and exits 69.  Works offline when nothing is missing.
+#   tests/deps.sh fuzz      what fuzzing needs besides
 set -u
 
 packages=(gcc make pkgconf binutils libzmq3-dev libczmq-dev libpq-dev libjansson-dev libsodium-dev libcmocka-dev
@@ -11,6 +12,10 @@ packages=(gcc make pkgconf binutils libzmq3-dev libczmq-dev libpq-dev libjansson
 installed() {
     [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
+
+if [ "${1:-}" = fuzz ]; then
+    packages+=(clang llvm libclang-rt-14-dev)
+fi
 
 if ! command -v dpkg-query >/dev/null; then
     echo "deps: this is not Debian; these packages' equivalents are needed: ${packages[*]} postgresql (server)"
