@@ -52,7 +52,7 @@ tally_core_load_lease(tally_core_t *self, const tally_lease_row_t *row, int64_t 
     }
     //  What the messages are beyond their ids comes with their rows.
     assert(row->count <= TALLY_BATCH_MESSAGES_MAX);
-    tally_entry_t entries[TALLY_BATCH_MESSAGES_MAX];
+    tally_entry_t entries[TALLY_BATCH_MESSAGES_MAX] TALLY_BARE;
     for (size_t i = 0; i < row->count; i++) {
         entries[i] = (tally_entry_t){.id = row->messages[i]};
     }

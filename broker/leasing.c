@@ -183,7 +183,7 @@ static bool
 lease_one(tally_core_t *self, tally_stream_t *stream, tally_member_t *member)
 {
     tally_plan_t *plan = tally_core_plan(self);
-    packing_t packing;
+    packing_t packing TALLY_BARE;
     packing.core = self;
     packing.stream = stream;
     packing.plan = plan;

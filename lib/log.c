@@ -140,7 +140,7 @@ tally_log_write(tally_log_level_t level, const char *format, ...)
         return;
     }
     int saved_errno = errno;
-    char text[TALLY_LOG_LINE_BYTES_MAX];
+    char text[TALLY_LOG_LINE_BYTES_MAX] TALLY_BARE;
     va_list args;
     va_start(args, format);
     int printed = vsnprintf(text, sizeof text, format, args);
