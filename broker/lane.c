@@ -7,6 +7,8 @@
 #include <czmq.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "lib/alloc.h"
 #include "lib/log.h"
@@ -14,6 +16,7 @@
 
 //  Notices come on top of deliveries; a stopped worker lets this many pile up, later ones are dropped.
 #define NOTICES_ROOM 16
+#define DESCRIPTORS 8    // what a lane takes: mailboxes, monitor, listener, connection, and some
 
 struct tally_lane {
     uint64_t worker;
@@ -63,10 +66,34 @@ open_monitor(tally_lane_t *self)
     return rc;
 }
 
+//  czmq asserts that a socket can be made, so it is looked at first.
+static bool
+descriptors_are_left(void)
+{
+    int probes[DESCRIPTORS];
+    size_t count = 0;
+    while (count < DESCRIPTORS) {
+        probes[count] = eventfd(0, EFD_CLOEXEC);
+        if (probes[count] == -1) {
+            break;
+        }
+        count++;
+    }
+    bool enough = count == DESCRIPTORS;
+    while (count > 0) {
+        close(probes[--count]);
+    }
+    return enough;
+}
+
 tally_lane_t *
 tally_lane_new(const char *pattern, const char *elsewhere, uint64_t worker, uint16_t credit)
 {
     assert(credit > 0);
+    if (!descriptors_are_left()) {
+        tally_log_error("could not make a lane: too many open files");
+        return NULL;
+    }
 
     tally_lane_t *self = tally_alloc(sizeof *self);
     self->worker = worker;

@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <inttypes.h>
 
+#include "broker/accept.h"
 #include "broker/broker.h"
 #include "lib/alloc.h"
 #include "lib/version.h"
@@ -194,6 +195,7 @@ snapshot_ticks(const tally_broker_t *self)
         {"leases", leases.sum},
         {"frames_refused", c->frames_refused},
         {"replies_lost", c->replies_lost},
+        {"connections_refused", tally_accept_refused()},
     };
     for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
         json_object_set_new(ticks, members[i].name, json_count(members[i].value));

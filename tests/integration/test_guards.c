@@ -8,6 +8,9 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include <cmocka.h>
 
@@ -21,6 +24,14 @@
 
 #define ANSWER_MS 10000
 
+#define SILENT 200
+
+//  Connections that say nothing.
+struct silent {
+    int fds[SILENT];
+    size_t count;
+};
+
 struct fixture {
     tally_instance_t *instance;
     tally_client_t *good;
@@ -28,6 +39,9 @@ struct fixture {
     tally_stranger_t *one, *two;    // of the test's making
     tally_db_t *idle;               // likewise
     pid_t stopped;                  // goes on in the end, 0: none
+    pid_t limited;                  // gets its limit back in the end, 0: none
+    struct rlimit limit;
+    struct silent silent;
 };
 
 static int
@@ -55,6 +69,14 @@ tear_down_all(void **state)
     return rc;
 }
 
+static void
+close_silent(struct fixture *f)
+{
+    while (f->silent.count > 0) {
+        close(f->silent.fds[--f->silent.count]);
+    }
+}
+
 static int
 tear_down(void **state)
 {
@@ -67,6 +89,11 @@ tear_down(void **state)
     tally_stranger_destroy(&f->two);
     tally_db_destroy(&f->idle);
     tally_db_rollback(f->db);
+    close_silent(f);
+    if (f->limited != 0) {
+        (void)prlimit(f->limited, RLIMIT_NOFILE, &f->limit, NULL);
+        f->limited = 0;
+    }
     return 0;
 }
 
@@ -304,6 +331,88 @@ a_worker_idle_in_its_transaction_holds_nobody_up(void **state)
     tally_stranger_record(f->two, TALLY_RECORD_SETTLE, delivery.lease);
 }
 
+//  ---- descriptors ------------------------------------------------------------------------------------------------
+
+static void
+connect_silently(struct fixture *f, size_t count)
+{
+    const char *path = tally_instance_endpoint(f->instance) + strlen("ipc://");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    assert_true(strlen(path) < sizeof address.sun_path);
+    memcpy(address.sun_path, path, strlen(path));
+    for (size_t i = 0; i < count; i++) {
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_not_equal(fd, -1);
+        f->silent.fds[f->silent.count++] = fd;
+        assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    }
+}
+
+static size_t
+count_files(pid_t pid)
+{
+    char path[40];
+    snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+    DIR *folder = opendir(path);
+    assert_non_null(folder);
+    size_t count = 0;
+    while (readdir(folder) != NULL) {
+        count++;
+    }
+    closedir(folder);
+    return count;
+}
+
+static bool
+has_refused(void *argument)
+{
+    struct fixture *f = argument;
+    return status_number(f, "connections_refused") > 0;
+}
+
+//  A lane needs descriptors, and so does whoever connects; both are refused or wait, and those who are there go on.
+static void
+without_descriptors_the_broker_serves_those_it_knows(void **state)
+{
+    struct fixture *f = *state;
+    f->one = stranger(f);
+    tally_stranger_hello(f->one);
+    good_client_is_served(f, ANSWER_MS);
+    pid_t broker = tally_instance_pid(f->instance, "tallyd");
+    struct rlimit before;
+    assert_int_equal(prlimit(broker, RLIMIT_NOFILE, NULL, &before), 0);
+    //  Four for whoever comes; the reserve is an eighth.
+    size_t files = (count_files(broker) + 4) * 8 / 7;
+    struct rlimit few = {.rlim_cur = files, .rlim_max = before.rlim_max};
+    assert_int_equal(prlimit(broker, RLIMIT_NOFILE, &few, NULL), 0);
+    f->limited = broker;
+    f->limit = before;
+    connect_silently(f, SILENT);
+    assert_true(tally_wait_until(has_refused, f, 5000));
+    const tally_hello_t hello = {.role = TALLY_ROLE_WORKER,
+                                 .version_min = TALLY_WIRE_VERSION,
+                                 .version_max = TALLY_WIRE_VERSION,
+                                 .name = tally_bytes_of("stranger"),
+                                 .credit = 1,
+                                 .queue_count = 1,
+                                 .queues = {tally_bytes_of("guards")}};
+    tally_hello_write(&f->one->wire, 7, &hello);
+    tally_stranger_say(f->one);
+    tally_heard_t heard;
+    assert_true(tally_stranger_hear(f->one, ANSWER_MS, &heard));
+    assert_int_equal(heard.head.verb, TALLY_ERROR);
+    for (int i = 0; i < 20; i++) {
+        good_client_is_served(f, 1000);
+    }
+    close_silent(f);
+    f->two = stranger(f);
+    tally_stranger_hello(f->two);
+    tally_stranger_destroy(&f->two);
+    f->two = stranger(f);
+    tally_stranger_join(f->two, "lanes", 1);
+    assert_int_equal(tally_instance_pid(f->instance, "tallyd"), broker);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -317,6 +426,7 @@ main(int argc, char **argv)
         cmocka_unit_test_teardown(a_second_peer_on_a_lane_ends_it_and_the_leases_go_elsewhere,
                                   tear_down),
         cmocka_unit_test_teardown(a_worker_idle_in_its_transaction_holds_nobody_up, tear_down),
+        cmocka_unit_test_teardown(without_descriptors_the_broker_serves_those_it_knows, tear_down),
         cmocka_unit_test_teardown(a_tick_that_is_never_answered_is_looked_up_on_another_connection,
                                   tear_down),
     };
