@@ -234,9 +234,9 @@ $(FAULT_PROGRAMS): $(BUILD)/tests/faults/%: $(BUILD)/obj/tests/faults/main_%.o $
 	$(call say,link,$@)
 	$(Q)$(CC) -pie $(ALL_LDFLAGS) -o $@ $^ $(LIBS_ALL)
 
-FAULT_SECONDS = $(if $(filter-out file default undefined,$(origin SECONDS)),$(SECONDS),60)
+ONE_MINUTE = $(if $(filter-out file default undefined,$(origin SECONDS)),$(SECONDS),60)
 faults: $(BUILD)/tests/faults/faults $(PROGRAMS) ## real processes, real faults, a verdict: make faults [SECONDS=60] [SEED=n] [ARGS='--profile broker']
-	@TALLY_BIN_DIR=$(abspath $(BUILD)/bin) $< --seconds $(FAULT_SECONDS) --seed $(SEED) $(ARGS)
+	@TALLY_BIN_DIR=$(abspath $(BUILD)/bin) $< --seconds $(ONE_MINUTE) --seed $(SEED) $(ARGS)
 
 SEEDS ?= 10000
 SEED ?= 1
@@ -260,9 +260,8 @@ $(FUZZERS:%=$(BUILD)/tests/fuzz/fuzz_%): $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/ob
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_ALL)
 fuzzers: $(FUZZERS:%=$(BUILD)/tests/fuzz/fuzz_%)
 
-SECONDS ?= 60
 fuzz: ## every input from outside under libFuzzer, one target after another: make fuzz [SECONDS=60] [T=name]
-	@tests/fuzz/fuzz.sh $(BUILD) $(SECONDS) $(T)
+	@tests/fuzz/fuzz.sh $(BUILD) $(ONE_MINUTE) $(T)
 
 test: deps ## build, then unit, protocol and integration tests; what CI runs
 	@$(MAKE) --no-print-directory all run-tests
