@@ -55,9 +55,18 @@ tally_row_decode_array(tally_bytes_t bytes, int64_t **numbers)
     return count;
 }
 
+//  Up, so that nothing is due early.
+static int64_t
+ms_until(int64_t time_us, int64_t now_us)
+{
+    int64_t left_us = time_us - now_us;
+    return left_us > 0 ? (left_us + 999) / 1000 : left_us / 1000;
+}
+
 void
 tally_row_decode_message(const tally_rows_t *rows, int row, tally_message_row_t *message)
 {
+    int64_t now_us = tally_rows_time(rows, row, 9);
     *message = (tally_message_row_t){
         .id = (uint64_t)tally_rows_int8(rows, row, 0),
         .tenant = (uint32_t)tally_rows_int8(rows, row, 1),
@@ -67,22 +76,22 @@ tally_row_decode_message(const tally_rows_t *rows, int row, tally_message_row_t 
         .releases = tally_rows_bool(rows, row, 5),
         .past_window = tally_rows_bool(rows, row, 6),
         .due_ms = tally_rows_null(rows, row, 7) ? TALLY_NEVER_DELAYED
-                                                : tally_rows_int8(rows, row, 7),
-        .age_ms = tally_rows_int8(rows, row, 8),
-        .body_bytes = (uint32_t)tally_rows_int8(rows, row, 9),
-        .deliveries = (int32_t)tally_rows_int8(rows, row, 10),
-        .failures = (int32_t)tally_rows_int8(rows, row, 11),
-        .crashes = (int32_t)tally_rows_int8(rows, row, 12),
-        .batch_max = (int32_t)tally_rows_int8(rows, row, 13),
-        .key = tally_rows_bytes(rows, row, 14),
+                                                : ms_until(tally_rows_time(rows, row, 7), now_us),
+        .age_ms = (now_us - tally_rows_time(rows, row, 8)) / 1000,
+        .body_bytes = (uint32_t)tally_rows_int8(rows, row, 10),
+        .deliveries = (int32_t)tally_rows_int8(rows, row, 11),
+        .failures = (int32_t)tally_rows_int8(rows, row, 12),
+        .crashes = (int32_t)tally_rows_int8(rows, row, 13),
+        .batch_max = (int32_t)tally_rows_int8(rows, row, 14),
+        .key = tally_rows_bytes(rows, row, 15),
     };
-    tally_bytes_t sender = tally_rows_bytes(rows, row, 15);
+    tally_bytes_t sender = tally_rows_bytes(rows, row, 16);
     if (sender.data != NULL) {
         assert(sender.size == TALLY_SENDER_BYTES);
         message->asked = true;
         memcpy(message->asker.sender, sender.data, TALLY_SENDER_BYTES);
-        message->asker.sequence = (uint64_t)tally_rows_int8(rows, row, 16);
-        message->asker.item = (uint16_t)tally_rows_int8(rows, row, 17);
+        message->asker.sequence = (uint64_t)tally_rows_int8(rows, row, 17);
+        message->asker.item = (uint16_t)tally_rows_int8(rows, row, 18);
     }
 }
 

@@ -16,10 +16,8 @@
 
 #define TALLY_MESSAGE_COLUMNS                                                                      \
     "m.id, m.tenant, m.queue, m.priority, m.is_blob, m.releases, m.past_window, "                  \
-    "ceil(extract(epoch from m.due - clock_timestamp()) * 1000)::bigint as due_ms, "               \
-    "(extract(epoch from clock_timestamp() - m.created_at) * 1000)::bigint as age_ms, "            \
-    "octet_length(m.body), m.deliveries, m.failures, m.crashes, m.batch_max, m.key, m.sender, "    \
-    "m.sequence, m.item"
+    "m.due, m.created_at, now(), octet_length(m.body), m.deliveries, m.failures, m.crashes, "      \
+    "m.batch_max, m.key, m.sender, m.sequence, m.item"
 
 #define TALLY_LEASE_COLUMNS                                                                        \
     "l.id, l.tenant, l.queue, l.worker, "                                                          \

@@ -70,6 +70,8 @@ typedef struct {
 
 int64_t
 tally_rows_int8(const tally_rows_t *rows, int row, int column);    // int2, int4, int8; 0 when null
+//  timestamptz, in microseconds since 2000-01-01 UTC; 0 when null.
+int64_t tally_rows_time(const tally_rows_t *rows, int row, int column);
 bool tally_rows_bool(const tally_rows_t *rows, int row, int column);
 double tally_rows_float8(const tally_rows_t *rows, int row, int column);
 tally_bytes_t tally_rows_bytes(const tally_rows_t *rows, int row,
