@@ -336,25 +336,24 @@ load_leases(tally_recover_store_t *self, const tally_recover_sink_t *sink)
     return outcome;
 }
 
-//  By a cursor, so that millions of rows pass through in pieces; ordered as the primary key is, so that nothing is
-//  sorted and the first piece comes at once.
+static void
+take_message(void *context, const tally_bytes_t *fields)
+{
+    const tally_recover_sink_t *sink = context;
+    tally_message_row_t message;
+    tally_row_decode_message(fields, &message);
+    sink->message(sink->context, &message);
+}
+
+//  Copied, so that millions of rows stream through while PostgreSQL reads the next ones; ordered as the primary key is,
+//  so that nothing is sorted and the first come at once.
 static tally_db_outcome_t
 load_messages(tally_recover_store_t *self, const tally_recover_sink_t *sink)
 {
-    tally_db_outcome_t outcome = tally_db_script(self->db,
-                                                 "declare waiting no scroll cursor for "
-                                                 "select " TALLY_MESSAGE_COLUMNS " "
-                                                 "from tally.message m order by m.tenant, m.id");
-    tally_rows_t rows = {.rows = 1};
-    while (outcome == TALLY_DB_DONE && rows.rows > 0) {
-        outcome = tally_db_run(self->db, "fetch 10000 from waiting", NULL, &rows);
-        for (int i = 0; outcome == TALLY_DB_DONE && i < rows.rows; i++) {
-            tally_message_row_t message;
-            tally_row_decode_message(&rows, i, &message);
-            sink->message(sink->context, &message);
-        }
-    }
-    return outcome;
+    return tally_db_copy(self->db,
+                         "copy (select " TALLY_MESSAGE_COLUMNS " from tally.message m "
+                         "order by m.tenant, m.id) to stdout (format binary)",
+                         TALLY_MESSAGE_FIELDS, take_message, (void *)(uintptr_t)sink);
 }
 
 tally_db_outcome_t

@@ -55,6 +55,19 @@ tally_row_decode_array(tally_bytes_t bytes, int64_t **numbers)
     return count;
 }
 
+//  An integer of 2, 4 or 8 bytes, a boolean or a timestamptz; 0 when null.
+static int64_t
+number(tally_bytes_t field)
+{
+    assert(field.size <= 8);
+    const unsigned char *at = field.data;
+    uint64_t value = field.size > 0 && at[0] >= 0x80 ? UINT64_MAX : 0;
+    for (size_t i = 0; i < field.size; i++) {
+        value = value << 8 | at[i];
+    }
+    return (int64_t)value;
+}
+
 //  Up, so that nothing is due early.
 static int64_t
 ms_until(int64_t time_us, int64_t now_us)
@@ -64,35 +77,44 @@ ms_until(int64_t time_us, int64_t now_us)
 }
 
 void
-tally_row_decode_message(const tally_rows_t *rows, int row, tally_message_row_t *message)
+tally_row_decode_message(const tally_bytes_t *fields, tally_message_row_t *message)
 {
-    int64_t now_us = tally_rows_time(rows, row, 9);
+    int64_t now_us = number(fields[9]);
     *message = (tally_message_row_t){
-        .id = (uint64_t)tally_rows_int8(rows, row, 0),
-        .tenant = (uint32_t)tally_rows_int8(rows, row, 1),
-        .queue = (uint32_t)tally_rows_int8(rows, row, 2),
-        .priority = (uint8_t)tally_rows_int8(rows, row, 3),
-        .is_blob = tally_rows_bool(rows, row, 4),
-        .releases = tally_rows_bool(rows, row, 5),
-        .past_window = tally_rows_bool(rows, row, 6),
-        .due_ms = tally_rows_null(rows, row, 7) ? TALLY_NEVER_DELAYED
-                                                : ms_until(tally_rows_time(rows, row, 7), now_us),
-        .age_ms = (now_us - tally_rows_time(rows, row, 8)) / 1000,
-        .body_bytes = (uint32_t)tally_rows_int8(rows, row, 10),
-        .deliveries = (int32_t)tally_rows_int8(rows, row, 11),
-        .failures = (int32_t)tally_rows_int8(rows, row, 12),
-        .crashes = (int32_t)tally_rows_int8(rows, row, 13),
-        .batch_max = (int32_t)tally_rows_int8(rows, row, 14),
-        .key = tally_rows_bytes(rows, row, 15),
+        .id = (uint64_t)number(fields[0]),
+        .tenant = (uint32_t)number(fields[1]),
+        .queue = (uint32_t)number(fields[2]),
+        .priority = (uint8_t)number(fields[3]),
+        .is_blob = number(fields[4]) != 0,
+        .releases = number(fields[5]) != 0,
+        .past_window = number(fields[6]) != 0,
+        .due_ms = fields[7].data == NULL ? TALLY_NEVER_DELAYED
+                                         : ms_until(number(fields[7]), now_us),
+        .age_ms = (now_us - number(fields[8])) / 1000,
+        .body_bytes = (uint32_t)number(fields[10]),
+        .deliveries = (int32_t)number(fields[11]),
+        .failures = (int32_t)number(fields[12]),
+        .crashes = (int32_t)number(fields[13]),
+        .batch_max = (int32_t)number(fields[14]),
+        .key = fields[15],
     };
-    tally_bytes_t sender = tally_rows_bytes(rows, row, 16);
-    if (sender.data != NULL) {
-        assert(sender.size == TALLY_SENDER_BYTES);
+    if (fields[16].data != NULL) {
+        assert(fields[16].size == TALLY_SENDER_BYTES);
         message->asked = true;
-        memcpy(message->asker.sender, sender.data, TALLY_SENDER_BYTES);
-        message->asker.sequence = (uint64_t)tally_rows_int8(rows, row, 17);
-        message->asker.item = (uint16_t)tally_rows_int8(rows, row, 18);
+        memcpy(message->asker.sender, fields[16].data, TALLY_SENDER_BYTES);
+        message->asker.sequence = (uint64_t)number(fields[17]);
+        message->asker.item = (uint16_t)number(fields[18]);
     }
+}
+
+void
+tally_row_decode_message_at(const tally_rows_t *rows, int row, tally_message_row_t *message)
+{
+    tally_bytes_t fields[TALLY_MESSAGE_FIELDS];
+    for (int i = 0; i < TALLY_MESSAGE_FIELDS; i++) {
+        fields[i] = tally_rows_bytes(rows, row, i);
+    }
+    tally_row_decode_message(fields, message);
 }
 
 void

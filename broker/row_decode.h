@@ -18,14 +18,17 @@
     "m.id, m.tenant, m.queue, m.priority, m.is_blob, m.releases, m.past_window, "                  \
     "m.due, m.created_at, now(), octet_length(m.body), m.deliveries, m.failures, m.crashes, "      \
     "m.batch_max, m.key, m.sender, m.sequence, m.item"
+#define TALLY_MESSAGE_FIELDS 19
 
 #define TALLY_LEASE_COLUMNS                                                                        \
     "l.id, l.tenant, l.queue, l.worker, "                                                          \
     "(extract(epoch from l.deadline - clock_timestamp()) * 1000)::bigint as left_ms, l.messages"
 
 void tally_row_decode_queue(const tally_rows_t *rows, int row, tally_queue_row_t *queue);
-//  key is borrowed from the rows.
-void tally_row_decode_message(const tally_rows_t *rows, int row, tally_message_row_t *message);
+//  Fields of TALLY_MESSAGE_COLUMNS in binary form, data NULL when null.  key is borrowed from them.
+void tally_row_decode_message(const tally_bytes_t *fields, tally_message_row_t *message);
+//  The same of a row of a result.
+void tally_row_decode_message_at(const tally_rows_t *rows, int row, tally_message_row_t *message);
 //  lease->messages is the caller's to free.
 void tally_row_decode_lease(const tally_rows_t *rows, int row, tally_lease_row_t *lease);
 

@@ -104,7 +104,7 @@ retried_read(tally_tick_result_t *result, const PGresult *answer)
 {
     const tally_rows_t rows = {answer, PQntuples(answer)};
     for (int i = 0; i < rows.rows; i++) {
-        tally_row_decode_message(&rows, i, TALLY_PUSH(&result->retried));
+        tally_row_decode_message_at(&rows, i, TALLY_PUSH(&result->retried));
     }
 }
 

@@ -332,7 +332,7 @@ read_messages(const PGresult *answer, void *array)
     TALLY_ARRAY(tally_message_row_t) *rows_out = array;
     const tally_rows_t rows = {answer, PQntuples(answer)};
     for (int i = 0; i < rows.rows; i++) {
-        tally_row_decode_message(&rows, i, TALLY_PUSH(rows_out));
+        tally_row_decode_message_at(&rows, i, TALLY_PUSH(rows_out));
     }
 }
 

@@ -371,6 +371,90 @@ tally_db_script(tally_db_t *self, const char *sql)
     return conclude(self, outcome);
 }
 
+//  ---- copy --------------------------------------------------------------------------------------
+
+//  The header is a signature of 11 bytes, flags, and the length of an extension (which nobody has defined).
+#define COPY_HEADER_BYTES 19
+static const char copy_signature[11] = "PGCOPY\n\377\r\n";
+
+static int32_t
+read_int(const char **at, const char *end, size_t bytes)
+{
+    assert((size_t)(end - *at) >= bytes);    // PostgreSQL sends whole rows
+    uint32_t value = 0;
+    for (size_t i = 0; i < bytes; i++) {
+        value = value << 8 | (unsigned char)(*at)[i];
+    }
+    *at += bytes;
+    return bytes == 2 ? (int16_t)value : (int32_t)value;
+}
+
+//  The rows of one piece; the last has -1 fields.
+static void
+hand_over(const char *at, const char *end, size_t field_count, tally_db_row_fn *each, void *context)
+{
+    tally_bytes_t fields[TALLY_DB_COPY_FIELDS_MAX];
+    while (at < end) {
+        int32_t count = read_int(&at, end, 2);
+        if (count == -1) {
+            return;
+        }
+        assert((size_t)count == field_count);
+        for (size_t i = 0; i < field_count; i++) {
+            int32_t size = read_int(&at, end, 4);
+            assert(size == -1 || end - at >= size);
+            fields[i] = (tally_bytes_t){size == -1 ? NULL : at, size == -1 ? 0 : (size_t)size};
+            at += fields[i].size;
+        }
+        each(context, fields);
+    }
+}
+
+static tally_db_outcome_t
+receive_copy(tally_db_t *self, size_t field_count, tally_db_row_fn *each, void *context)
+{
+    bool began = false;
+    char *piece;
+    int size;
+    while ((size = PQgetCopyData(self->handle, &piece, 0)) > 0) {
+        const char *at = piece;
+        if (!began) {
+            assert(size >= COPY_HEADER_BYTES);
+            assert(memcmp(piece, copy_signature, sizeof copy_signature) == 0);
+            at += COPY_HEADER_BYTES;
+            began = true;
+        }
+        hand_over(at, piece + size, field_count, each, context);
+        PQfreemem(piece);
+    }
+    PQclear(self->result);
+    self->result = PQgetResult(self->handle);
+    tally_db_outcome_t outcome = size == -1 && succeeded(self->result) ? TALLY_DB_DONE
+                                                                       : blame(self, self->result);
+    for (PGresult *more; (more = PQgetResult(self->handle)) != NULL;) {
+        PQclear(more);
+    }
+    return outcome;
+}
+
+tally_db_outcome_t
+tally_db_copy(tally_db_t *self, const char *sql, size_t field_count, tally_db_row_fn *each,
+              void *context)
+{
+    assert(field_count <= TALLY_DB_COPY_FIELDS_MAX);
+    tally_db_outcome_t outcome = ready(self);
+    if (outcome != TALLY_DB_DONE) {
+        return conclude(self, outcome);
+    }
+    forget_error(self);
+    PQclear(self->result);
+    self->result = PQexec(self->handle, sql);
+    outcome = PQresultStatus(self->result) == PGRES_COPY_OUT
+                  ? receive_copy(self, field_count, each, context)
+                  : blame(self, self->result);
+    return conclude(self, outcome);
+}
+
 //  ---- transactions ------------------------------------------------------------------------------
 
 tally_db_outcome_t

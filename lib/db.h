@@ -70,8 +70,6 @@ typedef struct {
 
 int64_t
 tally_rows_int8(const tally_rows_t *rows, int row, int column);    // int2, int4, int8; 0 when null
-//  timestamptz, in microseconds since 2000-01-01 UTC; 0 when null.
-int64_t tally_rows_time(const tally_rows_t *rows, int row, int column);
 bool tally_rows_bool(const tally_rows_t *rows, int row, int column);
 double tally_rows_float8(const tally_rows_t *rows, int row, int column);
 tally_bytes_t tally_rows_bytes(const tally_rows_t *rows, int row,
@@ -86,6 +84,13 @@ tally_db_outcome_t tally_db_run(tally_db_t *self, const char *sql, const tally_p
 //  Several statements without parameters or results (migrations), in the current transaction.
 tally_db_outcome_t tally_db_script(tally_db_t *self, const char *sql) TALLY_MUST_CHECK;
 
+//  Runs "copy (query) to stdout (format binary)" and hands over each row as it arrives: its `field_count` fields in binary
+//  form, data NULL when null, borrowed during the call.  PostgreSQL goes on with the next rows meanwhile.
+typedef void tally_db_row_fn(void *context, const tally_bytes_t *fields);
+#define TALLY_DB_COPY_FIELDS_MAX 32
+tally_db_outcome_t tally_db_copy(tally_db_t *self, const char *sql, size_t field_count,
+                                 tally_db_row_fn *each, void *context) TALLY_MUST_CHECK;
+
 typedef enum { TALLY_DB_READ_COMMITTED, TALLY_DB_REPEATABLE_READ } tally_db_isolation_t;
 
 tally_db_outcome_t
@@ -97,7 +102,7 @@ void tally_db_rollback(tally_db_t *self);    // also drops the connection when i
 //  Of the last outcome that was not DONE.  "" when there is none.
 const char *tally_db_sqlstate(const tally_db_t *self);
 const char *tally_db_error(const tally_db_t *self);
-//  COPY (query) TO STDOUT and the like need the raw connection; borrowed.
+//  For what needs the raw connection; borrowed.
 PGconn *tally_db_handle(tally_db_t *self);
 
 //  Shared with the broker: classifies what libpq says.

@@ -23,7 +23,6 @@ enum {
     OID_INT4 = 23,
     OID_TEXT = 25,
     OID_FLOAT8 = 701,
-    OID_TIMESTAMPTZ = 1184,
     OID_BYTEA_ARRAY = 1001,
     OID_INT4_ARRAY = 1007,
     OID_TEXT_ARRAY = 1009,
@@ -246,17 +245,6 @@ tally_rows_int8(const tally_rows_t *rows, int row, int column)
     }
     uint64_t big;
     memcpy(&big, value_at(rows, row, column, OID_INT8, 8), sizeof big);
-    return (int64_t)be64toh(big);
-}
-
-int64_t
-tally_rows_time(const tally_rows_t *rows, int row, int column)
-{
-    if (tally_rows_null(rows, row, column)) {
-        return 0;
-    }
-    uint64_t big;
-    memcpy(&big, value_at(rows, row, column, OID_TIMESTAMPTZ, 8), sizeof big);
     return (int64_t)be64toh(big);
 }
 
