@@ -367,6 +367,9 @@ tally_recover_store_load(tally_recover_store_t *self, const tally_recover_sink_t
     if (outcome == TALLY_DB_DONE) {
         outcome = tally_db_begin(self->db, TALLY_DB_REPEATABLE_READ);
     }
+    if (outcome == TALLY_DB_DONE && sink->began != NULL) {
+        sink->began(sink->context);
+    }
     for (size_t i = 0; i < sizeof steps / sizeof steps[0] && outcome == TALLY_DB_DONE; i++) {
         if (wanted[i]) {
             outcome = steps[i](self, sink);

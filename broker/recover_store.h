@@ -42,6 +42,7 @@ tally_db_outcome_t tally_recover_store_find_tick(tally_recover_store_t *self, ui
 //  tenant, in ascending id within each, without bodies.  Members may be NULL.
 typedef struct {
     void *context;
+    void (*began)(void *context);    // rows count their times from now, or a moment ago
     void (*queue)(void *context, const tally_queue_row_t *row);
     void (*tenant)(void *context, const tally_tenant_row_t *row);
     void (*term)(void *context, const tally_term_row_t *row);

@@ -40,13 +40,18 @@ load_term(void *context, const tally_term_row_t *row)
     tally_core_load_term(((tally_broker_t *)context)->core, row);
 }
 
-//  What a row says is counted from when PostgreSQL read its clock, which may be long after we began: from an older time
-//  of ours a message would be due too early.
+//  Rows count from PostgreSQL's now(), which is no later than this: from an older time of ours a message would be due too
+//  early.
+static void
+begin_load(void *context)
+{
+    ((tally_broker_t *)context)->now_ms = tally_clock_now_ms();
+}
+
 static void
 load_lease(void *context, const tally_lease_row_t *row)
 {
     tally_broker_t *self = context;
-    self->now_ms = tally_clock_now_ms();
     tally_core_load_lease(self->core, row, self->now_ms);
 }
 
@@ -54,7 +59,6 @@ static void
 load_message(void *context, const tally_message_row_t *row)
 {
     tally_broker_t *self = context;
-    self->now_ms = tally_clock_now_ms();
     tally_core_load_message(self->core, row, self->now_ms);
     TALLY_FAILPOINT(LOADING);
 }
@@ -89,7 +93,7 @@ load_core(tally_broker_t *self, uint64_t first_id, uint64_t tick)
                                     .tick = tick};
     randombytes_buf(&options.seed, sizeof options.seed);
     self->core = tally_core_new(&options);
-    const tally_recover_sink_t sink = {self,      load_queue, load_tenant,
+    const tally_recover_sink_t sink = {self,      begin_load, load_queue,  load_tenant,
                                        load_term, load_lease, load_message};
     tally_db_outcome_t outcome = tally_recover_store_load(self->recovery, &sink);
     if (outcome == TALLY_DB_DONE) {

@@ -22,7 +22,7 @@
 
 #define TALLY_LEASE_COLUMNS                                                                        \
     "l.id, l.tenant, l.queue, l.worker, "                                                          \
-    "(extract(epoch from l.deadline - clock_timestamp()) * 1000)::bigint as left_ms, l.messages"
+    "(extract(epoch from l.deadline - now()) * 1000)::bigint as left_ms, l.messages"
 
 void tally_row_decode_queue(const tally_rows_t *rows, int row, tally_queue_row_t *queue);
 //  Fields of TALLY_MESSAGE_COLUMNS in binary form, data NULL when null.  key is borrowed from them.

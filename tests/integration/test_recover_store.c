@@ -286,7 +286,8 @@ everything_is_loaded_in_its_order_and_again(void **state)
 {
     struct fixture *f = *state;
     must(tally_db_script(f->db, rows_sql));
-    const tally_recover_sink_t sink = {f, see_queue, see_tenant, see_term, see_lease, see_message};
+    const tally_recover_sink_t sink = {f,        NULL,      see_queue,  see_tenant,
+                                       see_term, see_lease, see_message};
     for (int i = 0; i < 2; i++) {
         f->seen_size = 0;
         must(tally_recover_store_load(f->store, &sink));
