@@ -101,6 +101,9 @@ typedef enum {
 void tally_core_worker_gone(tally_core_t *self, uint64_t number, tally_gone_t how, int64_t now_ms);
 bool
 tally_core_worker_beat(tally_core_t *self, uint64_t number, int64_t now_ms);    // false: unknown
+//  A worker says under its number that it holds nothing.  Of one that belongs to the broker before us this ends the
+//  waiting: its leases are returned, nothing counted.
+void tally_core_worker_rests(tally_core_t *self, uint64_t number, int64_t now_ms);
 //  We did not listen for a while: nobody's silence up to now counts.
 void tally_core_pardon(tally_core_t *self, int64_t now_ms);
 //  No more leases for it; it gets a notice to drain; each of its terms moves when it holds no lease of that stream.

@@ -131,6 +131,15 @@ tally_core_worker_beat(tally_core_t *self, uint64_t number, int64_t now_ms)
 }
 
 void
+tally_core_worker_rests(tally_core_t *self, uint64_t number, int64_t now_ms)
+{
+    tally_crew_worker_t *worker = tally_crew_find_awaited(&self->crew, number);
+    if (worker != NULL) {
+        remove_worker(self, worker, TALLY_GONE_GOODBYE, now_ms);
+    }
+}
+
+void
 tally_core_pardon(tally_core_t *self, int64_t now_ms)
 {
     for (size_t i = 0; i < self->crew.joined.count; i++) {

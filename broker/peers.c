@@ -299,6 +299,9 @@ tally_sink_take(tally_broker_t *self, tally_bytes_t frame, const tally_records_t
         tally_record_read(&cursor, &record);
         if (record.kind == TALLY_RECORD_BEAT) {
             tally_core_worker_beat(self->core, records->worker, self->now_ms);
+            if (record.outstanding == 0) {
+                tally_core_worker_rests(self->core, records->worker, self->now_ms);
+            }
         } else if (record.kind == TALLY_RECORD_PUBLISH) {
             if (!again) {
                 publish_record(self, &record);

@@ -252,7 +252,11 @@ find_endpoints(const tally_config_t *config, char *endpoints[ENDPOINTS])
     int64_t seat = tally_config_number(config, "seat");
     for (size_t i = 0; i < ENDPOINTS; i++) {
         const char *list = tally_config_get(config, lists[i]);
-        endpoints[i] = list == NULL ? NULL : tally_endpoints_at(list, (size_t)seat - 1);
+        //  Workers' numbers never repeat, whichever broker gives them: one pattern does for all.
+        bool for_all = strstr(lists[i], "lanes") != NULL && list != NULL
+                       && tally_endpoints_count(list) == 1;
+        size_t at = for_all ? 0 : (size_t)seat - 1;
+        endpoints[i] = list == NULL ? NULL : tally_endpoints_at(list, at);
         if (list != NULL && endpoints[i] == NULL) {
             tally_log_error("\"%s\" has no endpoint for seat %lld", lists[i], (long long)seat);
             return 78;

@@ -50,6 +50,14 @@ is_for_now(const tally_error_t *error)
     return error->code == TALLY_E_BUSY || error->code == TALLY_E_AWAY;
 }
 
+//  A front without its database may have been replaced while it could not hear of it: another may serve.
+static bool
+leaves(tally_client_t *self, const tally_error_t *error, int64_t now_ms)
+{
+    return error->code == TALLY_E_AWAY
+           && tally_session_leave(self->session, now_ms, retry_delay(error));
+}
+
 //  ---- arrivals ----------------------------------------------------------------------------------
 
 static tally_arrival_t *
@@ -257,7 +265,9 @@ take_hello_error(tally_client_t *self, const tally_error_t *error, int64_t now_m
 {
     if (is_for_now(error)) {
         tally_trouble_from(&self->trouble, error);
-        tally_session_greet_later(self->session, now_ms, retry_delay(error));
+        if (!leaves(self, error, now_ms)) {
+            tally_session_greet_later(self->session, now_ms, retry_delay(error));
+        }
     } else if (tally_session_state(self->session) == TALLY_SESSION_GREETING) {
         tally_trouble_from(&self->refusal, error);
         tally_session_give_up(self->session);
@@ -277,6 +287,7 @@ take_send_error(tally_client_t *self, const tally_arrival_t *arrival, const tall
         tally_trouble_from(&self->trouble, error);
         place->due_at_ms = now_ms + retry_delay(error);
         tally_window_mark(self->window, place, TALLY_PLACE_DELAYED);
+        leaves(self, error, now_ms);
         return false;
     }
     tally_window_remove(self->window, place);
@@ -308,6 +319,7 @@ take_error(tally_client_t *self, tally_arrival_t *arrival, int64_t now_ms)
         if (is_for_now(&error) && self->retry) {
             tally_trouble_from(&self->trouble, &error);
             self->admin_due_at_ms = now_ms + retry_delay(&error);
+            leaves(self, &error, now_ms);
             return false;
         }
         self->admin_pending = false;
@@ -435,8 +447,14 @@ tend_ready(tally_client_t *self, int64_t now_ms)
 static int64_t
 tend(tally_client_t *self, int64_t now_ms)
 {
+    if (tally_session_ended(self->session)) {
+        tally_session_move_on(self->session, now_ms);
+    }
     switch (tally_session_state(self->session)) {
     case TALLY_SESSION_CLOSED:
+        if (now_ms < tally_session_open_at(self->session)) {
+            return tally_session_open_at(self->session);
+        }
         if (tally_session_open(self->session, now_ms) == -1) {
             tally_trouble_set(&self->refusal, TALLY_CODE_ENDPOINT, 0,
                               "cannot connect to \"%s\": %s; use ipc://PATH or tcp://HOST:PORT",

@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -21,12 +22,19 @@
 //  How long the end of a client may take when the front has just gone.
 #define GOODBYE_MS 100
 #define FRAME_SLACK_BYTES (64 * 1024)
+//  Between two rounds through endpoints where nobody is; doubles.
+#define ROUND_MS_MIN 20
+#define ROUND_MS_MAX 200
 
 struct tally_session {
-    void *context;        // owned, as is the socket
-    void *socket;         // NULL when closed
-    char *endpoints;      // cut into strings at the commas
-    const char **list;    // of them
+    void *context;         // owned, as is the socket
+    void *socket;          // NULL when closed
+    void *monitor;         // PAIR, events of the socket; NULL: there is no other endpoint to go to
+    unsigned sockets;      // made so far
+    unsigned refused;      // connections that ended or were refused since something was heard
+    int64_t open_at_ms;    // closed: not before
+    char *endpoints;       // cut into strings at the commas
+    const char **list;     // of them
     size_t count;
     size_t current;
     tally_session_state_t state;
@@ -95,6 +103,11 @@ tally_session_new(const char *endpoints)
 static void
 close_socket(tally_session_t *self)
 {
+    if (self->monitor != NULL) {
+        (void)zmq_socket_monitor(self->socket, NULL, 0);
+        zmq_close(self->monitor);
+        self->monitor = NULL;
+    }
     if (self->socket != NULL) {
         zmq_close(self->socket);
         self->socket = NULL;
@@ -175,6 +188,23 @@ say_hello(tally_session_t *self)
     self->greet_at_ms = 0;
 }
 
+//  Tells when the connection ends or is refused, long before silence would.  Without it silence has to do.
+static void
+watch_socket(tally_session_t *self)
+{
+    char where[48];
+    snprintf(where, sizeof where, "inproc://tally-front-%u", ++self->sockets);
+    int events = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CONNECT_RETRIED;
+    if (zmq_socket_monitor(self->socket, where, events) == -1) {
+        return;
+    }
+    self->monitor = zmq_socket(self->context, ZMQ_PAIR);
+    if (self->monitor != NULL && zmq_connect(self->monitor, where) == -1) {
+        zmq_close(self->monitor);
+        self->monitor = NULL;
+    }
+}
+
 static int
 make_socket(tally_session_t *self)
 {
@@ -188,6 +218,9 @@ make_socket(tally_session_t *self)
                                             .receive_max = 0,
                                             .frame_bytes_max = TALLY_FRAME_BYTES_MAX
                                                                + FRAME_SLACK_BYTES};
+    if (self->count > 1) {
+        watch_socket(self);
+    }
     return tally_socket_connect(self->socket, self->list[self->current], &options);
 }
 
@@ -203,16 +236,57 @@ tally_session_open(tally_session_t *self, int64_t now_ms)
     }
     self->state = TALLY_SESSION_GREETING;
     self->quiet_since_ms = now_ms;
+    self->open_at_ms = 0;
     say_hello(self);
     return 0;
+}
+
+static void
+go_to_next(tally_session_t *self)
+{
+    close_socket(self);
+    self->current = (self->current + 1) % self->count;
 }
 
 void
 tally_session_give_up(tally_session_t *self)
 {
-    close_socket(self);
-    self->current = (self->current + 1) % self->count;
+    go_to_next(self);
     self->fruitless++;
+}
+
+bool
+tally_session_ended(tally_session_t *self)
+{
+    return self->monitor != NULL && zmq_recv(self->monitor, NULL, 0, ZMQ_DONTWAIT) != -1;
+}
+
+void
+tally_session_move_on(tally_session_t *self, int64_t now_ms)
+{
+    size_t rounds = ++self->refused / self->count;
+    go_to_next(self);
+    if (self->refused % self->count == 0) {
+        int64_t pause_ms = (int64_t)ROUND_MS_MIN << (rounds < 8 ? rounds - 1 : 7);
+        self->open_at_ms = now_ms + (pause_ms < ROUND_MS_MAX ? pause_ms : ROUND_MS_MAX);
+    }
+}
+
+bool
+tally_session_leave(tally_session_t *self, int64_t now_ms, int64_t delay_ms)
+{
+    if (self->count == 1) {
+        return false;
+    }
+    go_to_next(self);
+    self->open_at_ms = now_ms + delay_ms;
+    return true;
+}
+
+int64_t
+tally_session_open_at(const tally_session_t *self)
+{
+    return self->open_at_ms;
 }
 
 void
@@ -283,10 +357,12 @@ tally_session_receive(tally_session_t *self, zmq_msg_t *frame)
 void
 tally_session_poll(tally_session_t *self, int64_t wait_ms)
 {
-    assert(self->socket != NULL);
-    zmq_pollitem_t item = {.socket = self->socket, .events = ZMQ_POLLIN};
+    zmq_pollitem_t items[2] = {{.socket = self->socket, .events = ZMQ_POLLIN},
+                               {.socket = self->monitor, .events = ZMQ_POLLIN}};
+    int count = self->socket == NULL ? 0 : self->monitor == NULL ? 1 : 2;
+    assert(count > 0 || wait_ms >= 0);
     //  A signal ends the wait early; the caller looks at its clock anyway.
-    (void)zmq_poll(&item, 1, (long)wait_ms);
+    (void)zmq_poll(items, count, (long)wait_ms);
 }
 
 void
@@ -294,6 +370,7 @@ tally_session_heard(tally_session_t *self, int64_t now_ms)
 {
     self->quiet_since_ms = now_ms;
     self->fruitless = 0;
+    self->refused = 0;
 }
 
 void

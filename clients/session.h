@@ -38,6 +38,14 @@ void tally_session_set_silence(tally_session_t *self, unsigned silence_ms);
 int tally_session_open(tally_session_t *self, int64_t now_ms) TALLY_MUST_CHECK;
 //  Gives this connection up; the next open takes the next endpoint.
 void tally_session_give_up(tally_session_t *self);
+//  True when the connection ended or could not be made.  Never of an only endpoint: there libzmq connects again.
+bool tally_session_ended(tally_session_t *self);
+//  Nobody is there: the next open takes the next endpoint, at once; when all were tried in vain, after a pause.
+void tally_session_move_on(tally_session_t *self, int64_t now_ms);
+//  Who is there cannot serve for now: the next open takes the next endpoint, in `delay_ms`.  False: there is no other.
+bool tally_session_leave(tally_session_t *self, int64_t now_ms, int64_t delay_ms);
+//  When a closed session is to be opened.
+int64_t tally_session_open_at(const tally_session_t *self);
 //  The front does not know us (any more): hello again over the same socket.
 void tally_session_greet(tally_session_t *self, int64_t now_ms);
 //  As above, in `delay_ms`: it refused the hello for now.

@@ -123,6 +123,23 @@ take_lane(tally_worker_t *self, int64_t now_ms)
     zmq_msg_close(&frame);
 }
 
+//  Another broker knows our leases from the database, those too that never reached us, and waits for our beats under the
+//  number that we had.  So it hears that we hold nothing, as soon as that is true.
+static void
+disown_former(tally_worker_t *self)
+{
+    const tally_record_t rest = {.kind = TALLY_RECORD_BEAT, .outstanding = 0};
+    while (self->former_count > 0 && !self->working && tally_link_ready(self->link)) {
+        tally_wire_t wire = {0};
+        tally_records_start(&wire, self->former[--self->former_count]);
+        tally_records_add(&wire, &rest, NULL);
+        if (tally_link_sink(self->link, (tally_bytes_t){wire.data, wire.size}) == -1) {
+            tally_log_debug("could not disown leases: %s", zmq_strerror(zmq_errno()));
+        }
+        tally_wire_free(&wire);
+    }
+}
+
 //  A changed connection makes all leases of the one before somebody else's matter.
 static void
 follow_link(tally_worker_t *self, int64_t now_ms)
@@ -134,6 +151,9 @@ follow_link(tally_worker_t *self, int64_t now_ms)
         self->record_count = 0;
         tally_wire_reset(&self->records);
         tally_beat_follow(self->beat, 0, "", 0);
+        if (self->former_count < FORMER_MAX) {    // of more the broker finds out by their silence
+            self->former[self->former_count++] = self->number;
+        }
     } else if (event == TALLY_LINK_WELCOMED) {
         const tally_welcome_t *welcome = tally_link_welcome(self->link);
         tally_log_info("connected to the broker  worker=%llu epoch=%llu",
@@ -143,6 +163,8 @@ follow_link(tally_worker_t *self, int64_t now_ms)
         snprintf(sink, sizeof sink, "%.*s", (int)welcome->sink.size,
                  (const char *)welcome->sink.data);
         tally_beat_follow(self->beat, welcome->worker, sink, welcome->beat_ms);
+        self->number = welcome->worker;
+        disown_former(self);
     }
 }
 
@@ -270,6 +292,7 @@ work_next(tally_worker_t *self)
     do_work(self, tally_clock_now_ms());
     free_waiting(self, &waiting);
     tally_worker_flush(self);
+    disown_former(self);
 }
 
 //  ---- the loop ----------------------------------------------------------------------------------

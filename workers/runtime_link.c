@@ -12,10 +12,14 @@
 #include "lib/log.h"
 #include "lib/socket.h"
 
-#define HELLO_ANSWER_MS 2000    // how long a front may take to answer
-#define RETRY_MS_MAX 5000       // full jitter up to here
-#define LINGER_MS 1000          // what was said last still goes out
-#define BEATS_HWM 1000          // beats that wait while the worker is busy
+#define HELLO_ANSWER_MS 2000            // how long a front may take to answer
+#define HELLO_ANSWER_OF_MANY_MS 1000    // where there are others
+#define ROUND_MS                                                                                   \
+    40    // at most, with full jitter, between two rounds through fronts where nobody is
+#define ROUND_MS_MAX 320
+#define RETRY_MS_MAX 5000    // full jitter up to here
+#define LINGER_MS 1000       // what was said last still goes out
+#define BEATS_HWM 1000       // beats that wait while the worker is busy
 #define SINK_HWM 10000
 
 typedef enum { LINK_CLOSED, LINK_GREETING, LINK_READY, LINK_OVER } link_state_t;
@@ -29,10 +33,13 @@ struct tally_link {
     zsock_t *control, *lane, *sink;          // NULL when closed
     zsock_t *lane_monitor, *sink_monitor;    // PAIR: tell when their connections end
     uint64_t hello_request;
-    int64_t act_at_ms;     // CLOSED: try again; GREETING: give the front up
-    unsigned fruitless;    // hellos without a welcome
-    bool told;             // that there is no broker; once until there is one
-    const char *gone;      // why there is no use in listening any longer; NULL: there is
+    int64_t act_at_ms;           // CLOSED: try again; GREETING: give the front up
+    unsigned fruitless;          // hellos without a welcome
+    unsigned refused;            // fronts in a row where nobody was
+    unsigned watched;            // sockets so far
+    zsock_t *control_monitor;    // NULL: there is but one front, libzmq connects again
+    bool told;                   // that there is no broker; once until there is one
+    const char *gone;            // why there is no use in listening any longer; NULL: there is
     int64_t silent_ms, judged_at_ms;    // only time in which we listened counts as silence
     tally_welcome_t welcome;
     char sink_endpoint[TALLY_ENDPOINT_BYTES_MAX + 1];
@@ -85,7 +92,7 @@ close_watched(zsock_t **sock, zsock_t **monitor)
 static void
 close_sockets(tally_link_t *self)
 {
-    zsock_destroy(&self->control);
+    close_watched(&self->control, &self->control_monitor);
     close_watched(&self->lane, &self->lane_monitor);
     close_watched(&self->sink, &self->sink_monitor);
 }
@@ -129,17 +136,20 @@ connect_socket(int type, const char *endpoint, int send_hwm, int receive_hwm)
 //  way when the sink's connection ended may be lost, and the broker would wait for them until the deadline: to say hello
 //  again gives back at once what this worker held.
 static zsock_t *
-watch(zsock_t *sock, const char *where)
+watch(tally_link_t *self, zsock_t *sock, const char *what, int events)
 {
+    char where[64];
+    //  A name is free again only some time after its monitor is closed.
+    snprintf(where, sizeof where, "inproc://tally-%s-%p-%u", what, (void *)self, ++self->watched);
     zsock_t *monitor = NULL;
-    if (zmq_socket_monitor(zsock_resolve(sock), where, ZMQ_EVENT_DISCONNECTED) == 0) {
+    if (zmq_socket_monitor(zsock_resolve(sock), where, events) == 0) {
         monitor = zsock_new_pair(NULL);
         if (monitor != NULL && zmq_connect(zsock_resolve(monitor), where) == -1) {
             zsock_destroy(&monitor);
         }
     }
     if (monitor == NULL) {
-        tally_log_warn("could not watch %s: %s", where, zmq_strerror(zmq_errno()));
+        tally_log_warn("could not watch the %s: %s", what, zmq_strerror(zmq_errno()));
     }
     return monitor;
 }
@@ -170,6 +180,10 @@ jittered_delay(unsigned fruitless)
 static void
 close_for_retry(tally_link_t *self, int64_t now_ms, int64_t delay_ms)
 {
+    if (self->control != NULL) {
+        zsock_set_linger(self->control,
+                         0);    // a hello that arrived later would make a worker that is none
+    }
     close_sockets(self);
     self->state = LINK_CLOSED;
     self->act_at_ms = now_ms + delay_ms;
@@ -181,7 +195,12 @@ say_hello(tally_link_t *self, int64_t now_ms)
 {
     assert(self->state == LINK_CLOSED);
     const char *front = self->front_list[self->front];
+    bool many = self->front_count > 1;
     self->control = connect_socket(ZMQ_DEALER, front, 1000, 1000);
+    self->control_monitor = self->control != NULL && many
+                                ? watch(self, self->control, "front",
+                                        ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CONNECT_RETRIED)
+                                : NULL;
     if (self->control == NULL) {
         close_for_retry(self, now_ms, jittered_delay(self->fruitless++));
         return;
@@ -192,7 +211,7 @@ say_hello(tally_link_t *self, int64_t now_ms)
         return;
     }
     self->state = LINK_GREETING;
-    self->act_at_ms = now_ms + HELLO_ANSWER_MS;
+    self->act_at_ms = now_ms + (many ? HELLO_ANSWER_OF_MANY_MS : HELLO_ANSWER_MS);
 }
 
 static bool
@@ -225,14 +244,15 @@ take_welcome(tally_link_t *self, tally_cursor_t cursor, int64_t now_ms)
         close_for_retry(self, now_ms, jittered_delay(self->fruitless++));
         return TALLY_LINK_SAME;
     }
-    self->lane_monitor = watch(self->lane, "inproc://tally-lane");
-    self->sink_monitor = watch(self->sink, "inproc://tally-sink");
+    self->lane_monitor = watch(self, self->lane, "lane", ZMQ_EVENT_DISCONNECTED);
+    self->sink_monitor = watch(self, self->sink, "sink", ZMQ_EVENT_DISCONNECTED);
     self->welcome = welcome;
     self->welcome.lane = (tally_bytes_t){NULL, 0};    // pointed into the frame
     self->welcome.feed = (tally_bytes_t){NULL, 0};
     self->welcome.sink = tally_bytes_of(self->sink_endpoint);
     self->state = LINK_READY;
     self->fruitless = 0;
+    self->refused = 0;
     self->told = false;
     self->gone = NULL;
     self->silent_ms = 0;
@@ -365,6 +385,31 @@ judge_silence(tally_link_t *self, int64_t now_ms)
     self->judged_at_ms = now_ms;
 }
 
+//  The broker may be back in a moment; or another one has taken over by then.
+static void
+lose(tally_link_t *self, int64_t now_ms)
+{
+    tally_log_warn("lost the broker: %s", self->gone);
+    if (self->front_count > 1) {
+        close_for_retry(self, now_ms, randombytes_uniform(ROUND_MS));
+        return;
+    }
+    close_for_retry(self, now_ms, jittered_delay(0));
+}
+
+//  Nobody is at this front: the next one at once, and a pause when all were tried in vain.
+static void
+move_on(tally_link_t *self, int64_t now_ms)
+{
+    int64_t delay_ms = 0;
+    if (++self->refused % self->front_count == 0) {
+        size_t rounds = self->refused / self->front_count;
+        uint32_t top = ROUND_MS << (rounds < 4 ? rounds - 1 : 3);
+        delay_ms = 1 + (int64_t)randombytes_uniform(top < ROUND_MS_MAX ? top : ROUND_MS_MAX);
+    }
+    close_for_retry(self, now_ms, delay_ms);
+}
+
 tally_link_event_t
 tally_link_advance(tally_link_t *self, int64_t now_ms)
 {
@@ -382,11 +427,11 @@ tally_link_advance(tally_link_t *self, int64_t now_ms)
             self->gone = "its beats stopped";
         }
         if (self->gone != NULL) {
-            tally_log_warn("lost the broker: %s", self->gone);
-            self->front = (self->front + self->front_count - 1) % self->front_count;
-            close_for_retry(self, now_ms, jittered_delay(0));    // and to the same front first
+            lose(self, now_ms);
             return TALLY_LINK_LOST;
         }
+    } else if (self->state == LINK_GREETING && has_ended(self->control_monitor)) {
+        move_on(self, now_ms);
     } else if (self->state == LINK_GREETING && now_ms >= self->act_at_ms) {
         if (!self->told) {
             tally_log_warn("no broker answers at %s  trying_again=yes",
@@ -412,7 +457,8 @@ tally_link_due_at_ms(const tally_link_t *self)
 size_t
 tally_link_poll_items(const tally_link_t *self, zmq_pollitem_t *items)
 {
-    zsock_t *const heard[] = {self->control, self->lane, self->lane_monitor, self->sink_monitor};
+    zsock_t *const heard[] = {self->control, self->control_monitor, self->lane, self->lane_monitor,
+                              self->sink_monitor};
     size_t count = 0;
     for (size_t i = 0; i < sizeof heard / sizeof heard[0]; i++) {
         if (heard[i] != NULL) {

@@ -40,7 +40,7 @@ tally_link_event_t tally_link_advance(tally_link_t *self, int64_t now_ms);
 //  When advance has something to do at the latest.
 int64_t tally_link_due_at_ms(const tally_link_t *self);
 //  Fills up to TALLY_LINK_ITEMS_MAX items; returns how many.
-#define TALLY_LINK_ITEMS_MAX 4
+#define TALLY_LINK_ITEMS_MAX 5
 size_t tally_link_poll_items(const tally_link_t *self, zmq_pollitem_t *items);
 
 bool tally_link_ready(const tally_link_t *self);

@@ -12,6 +12,8 @@
 #include "workers/runtime_beat.h"
 #include "workers/runtime_link.h"
 
+#define FORMER_MAX 8
+
 //  A delivery as it came, waiting for its turn.
 struct waiting {
     struct waiting *next;
@@ -28,6 +30,9 @@ struct tally_worker {
     tally_hello_t hello;
     tally_link_t *link;
     tally_beat_t *beat;
+    uint64_t number;                // of the last welcome; 0: none yet
+    uint64_t former[FORMER_MAX];    // under these we held leases, and hold none any more
+    size_t former_count;
     atomic_uint outstanding;    // messages held; read by the beat's thread
     int signal_fd;
     unsigned stops;    // SIGTERM and SIGINT so far

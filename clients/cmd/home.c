@@ -13,6 +13,7 @@
 
 #include "lib/alloc.h"
 #include "lib/config.h"
+#include "lib/endpoints.h"
 
 //  The longest name of a socket in the run directory: "/lane-" and a number of 20 digits.
 #define SOCKET_NAME_BYTES_MAX 26
@@ -301,8 +302,21 @@ tally_home_open(const char *dir)
     return self;
 }
 
+//  "ipc://RUN/NAME", and for more brokers "ipc://RUN/NAME-2"..., separated by commas; owned by the caller.
+static char *
+endpoint_list(const char *run, const char *name, size_t brokers)
+{
+    char *list = tally_format("ipc://%s/%s", run, name);
+    for (size_t seat = 2; seat <= brokers; seat++) {
+        char *longer = tally_format("%s,ipc://%s/%s-%zu", list, run, name, seat);
+        free(list);
+        list = longer;
+    }
+    return list;
+}
+
 static int
-write_conf(const char *dir, const char *run, const char *db)
+write_conf(const char *dir, const char *run, const char *db, size_t brokers)
 {
     char *conf = tally_format("%s/tally.conf", dir);
     if (access(conf, F_OK) == 0) {
@@ -313,20 +327,28 @@ write_conf(const char *dir, const char *run, const char *db)
     char *quoted_db = escape(db == NULL ? own : db, '"');
     char *quoted_run = escape(run, '"');
     char *quoted_dir = escape(dir, '"');
+    char *front = endpoint_list(quoted_run, "front", brokers);
+    char *sink = endpoint_list(quoted_run, "sink", brokers);
+    char *feed = endpoint_list(quoted_run, "feed", brokers);
     char *text = tally_format(
         "# This instance of Tally.  Written once by \"tally up\"; yours to edit while it is down.\n"
         "# Keys of single programs go into sections: [tallyd], [responses], [export]...\n\n"
-        "front = \"ipc://%s/front\"\n"
-        "sink = \"ipc://%s/sink\"\n"
-        "feed = \"ipc://%s/feed\"\n"
+        "%s"
+        "front = \"%s\"\n"
+        "sink = \"%s\"\n"
+        "feed = \"%s\"\n"
         "lanes = \"ipc://%s/lane-%%\"\n"
         "db = \"%s\"\n\n"
         "[export]\n"
         "out = \"%s/exports\"\n"
         "out-any = yes              # whoever reaches the sockets is you\n",
-        quoted_run, quoted_run, quoted_run, quoted_run, quoted_db, quoted_dir);
+        brokers < 2 ? "" : "# Each broker has its place in these lists.\n", front, sink, feed,
+        quoted_run, quoted_db, quoted_dir);
     int result = write_new_file(conf, text);
     free(text);
+    free(front);
+    free(sink);
+    free(feed);
     free(quoted_dir);
     free(quoted_run);
     free(quoted_db);
@@ -337,7 +359,7 @@ write_conf(const char *dir, const char *run, const char *db)
 
 //  DIR, what is in it, and its files; all of it may be there already.
 static int
-furnish(const char *dir, const char *db)
+furnish(const char *dir, const char *db, size_t brokers)
 {
     static const char *const rooms[] = {"log", "pid", "exports"};
     for (size_t i = 0; i < sizeof rooms / sizeof rooms[0]; i++) {
@@ -353,13 +375,13 @@ furnish(const char *dir, const char *db)
         free(run);
         run = record_short_run(dir) == 0 ? read_run(dir) : NULL;
     }
-    int result = run != NULL && check_run(run) == 0 ? write_conf(dir, run, db) : -1;
+    int result = run != NULL && check_run(run) == 0 ? write_conf(dir, run, db, brokers) : -1;
     free(run);
     return result;
 }
 
 tally_home_t *
-tally_home_make(const char *dir, const char *db)
+tally_home_make(const char *dir, const char *db, size_t brokers)
 {
     mode_t old_mask = umask(0077);
     //  As root the cluster's user must be able to pass through, though not to look.
@@ -372,7 +394,7 @@ tally_home_make(const char *dir, const char *db)
     if (whole != NULL && geteuid() == 0 && stat(whole, &info) == 0 && (info.st_mode & 0001) == 0) {
         made = chmod(whole, (info.st_mode & 07777) | 0011);
     }
-    tally_home_t *self = whole != NULL && made == 0 && furnish(whole, db) == 0
+    tally_home_t *self = whole != NULL && made == 0 && furnish(whole, db, brokers) == 0
                              ? tally_home_open(whole)
                              : NULL;
     if (self != NULL && db != NULL && strcmp(db, self->db) != 0) {
@@ -382,9 +404,23 @@ tally_home_make(const char *dir, const char *db)
                 self->private_db ? "its own" : self->db, whole);
         tally_home_destroy(&self);
     }
+    if (self != NULL && brokers != 0 && brokers != tally_home_brokers(self)) {
+        fprintf(
+            stderr,
+            "tally: this instance has another number of brokers (%zu)\n    edit the lists front, "
+            "sink and feed in %s/tally.conf, or use another --dir\n",
+            tally_home_brokers(self), whole);
+        tally_home_destroy(&self);
+    }
     free(whole);
     umask(old_mask);
     return self;
+}
+
+size_t
+tally_home_brokers(const tally_home_t *self)
+{
+    return tally_endpoints_count(self->front);
 }
 
 void

@@ -19,11 +19,12 @@
 
 //  All owned by the home.
 typedef struct {
-    char *dir;                                 // absolute
-    char *run;                                 // the sockets' directory
-    char *front, *sink, *feed, *lanes, *db;    // from DIR/tally.conf
-    bool private_db;                           // db is the private cluster's
-    int lock;                                  // descriptor, -1 until needed
+    char *dir;    // absolute
+    char *run;    // the sockets' directory
+    char *front, *sink, *feed, *lanes,
+        *db;            // from DIR/tally.conf; of several brokers lists, see lib/endpoints.h
+    bool private_db;    // db is the private cluster's
+    int lock;           // descriptor, -1 until needed
 } tally_home_t;
 
 //  Path of the instance's directory: `given` when it is not NULL, else TALLY_DIR, else $XDG_STATE_HOME/tally, else
@@ -32,8 +33,11 @@ char *tally_home_path(const char *given);
 
 //  The instance in `dir`; NULL when there is none.
 tally_home_t *tally_home_open(const char *dir);
-//  The same, made when there is none: with its own cluster, or with `db` when it is not NULL.
-tally_home_t *tally_home_make(const char *dir, const char *db);
+//  The same, made when there is none: with its own cluster, or with `db` when it is not NULL, and for so many brokers
+//  (0: one).  An instance that is there must agree with what is given.
+tally_home_t *tally_home_make(const char *dir, const char *db, size_t brokers);
+//  How many brokers it has: one is active, the others stand by.
+size_t tally_home_brokers(const tally_home_t *self);
 void tally_home_destroy(tally_home_t **self_p);
 
 //  DIR/`name`, owned by the caller.

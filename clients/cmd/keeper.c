@@ -73,14 +73,19 @@ add_program(keeper_t *self, const char *name, int stage, char **words)
     tally_supervisor_add(self->supervisor, name, stage, SIGTERM, tally_supervisor_exec, words);
 }
 
+//  The first is called tallyd, the others tallyd-2...; which of them is active is theirs to find out.
 static void
-add_broker(keeper_t *self)
+add_broker(keeper_t *self, size_t seat)
 {
-    char **words = tally_alloc_array(4, sizeof *words);
+    char *name = seat == 1 ? tally_strdup("tallyd") : tally_format("tallyd-%zu", seat);
+    char **words = tally_alloc_array(6, sizeof *words);
     words[0] = tally_format("%s/tallyd", self->options->programs);
     words[1] = tally_strdup("--config");
     words[2] = tally_home_file(self->options->home, "tally.conf");
-    add_program(self, "tallyd", STAGE_BROKER, words);
+    words[3] = tally_strdup("--seat");
+    words[4] = tally_format("%zu", seat);
+    add_program(self, name, STAGE_BROKER, words);
+    free(name);
 }
 
 static void
@@ -105,7 +110,9 @@ add_all(keeper_t *self)
         tally_supervisor_add(self->supervisor, "postgres", STAGE_DATABASE, SIGINT, exec_cluster,
                              options->cluster);
     }
-    add_broker(self);
+    for (size_t seat = 1; seat <= tally_home_brokers(options->home); seat++) {
+        add_broker(self, seat);
+    }
     for (size_t i = 0; i < options->crew_count; i++) {
         for (int number = 1; number <= options->crews[i].count; number++) {
             add_worker(self, options->crews[i].role, number);
@@ -121,7 +128,8 @@ set_environment(void)
     static const char *const names[] = {"TALLY_FRONT",  "TALLY_SINK",   "TALLY_FEED",
                                         "TALLY_LANES",  "TALLY_DB",     "TALLY_BROKER",
                                         "TALLY_CONFIG", "TALLY_NAME",   "TALLY_DIR",
-                                        "TALLY_OUT",    "TALLY_CREDIT", "TALLY_TENANT"};
+                                        "TALLY_OUT",    "TALLY_CREDIT", "TALLY_TENANT",
+                                        "TALLY_SEAT",   "TALLY_STANDBY"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         unsetenv(names[i]);
     }

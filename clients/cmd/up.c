@@ -23,10 +23,11 @@
 #define DOWN_MS_MAX 180000
 #define READY_MS_MAX 180000
 #define WINDOW_SECONDS_MAX (366LL * 24 * 3600)
+#define BROKERS_MAX 8
 #define CREWS_DEFAULT "responses=2,statistics=2,export=1,heartbeat=1"
 
 static const char up_help[] =
-    "usage: tally up [--dir DIR] [--db CONNINFO] [--workers ROLE=N,...]\n"
+    "usage: tally up [--dir DIR] [--db CONNINFO] [--workers ROLE=N,...] [--brokers N]\n"
     "                [--statistics-window SECONDS] [--foreground]\n\n"
     "Starts an instance: a private PostgreSQL cluster (unless --db names a database), the broker "
     "and workers,\n"
@@ -36,6 +37,7 @@ static const char up_help[] =
     "  --dir DIR                where the instance lives (or TALLY_DIR)\n"
     "  --db CONNINFO            use this database instead of a private cluster\n"
     "  --workers ROLE=N,...     default " CREWS_DEFAULT "\n"
+    "  --brokers N              of a new instance: one is active, the others stand by (1)\n"
     "  --statistics-window S    seconds that responses wait before they are counted (600 in a new "
     "instance)\n"
     "  --foreground             stay, and stop everything on Ctrl-C or SIGTERM\n";
@@ -48,6 +50,7 @@ static const char down_help[] =
 //  One `tally up`.
 struct launch {
     const char *dir, *db, *crews;
+    size_t brokers;    // 0: as it is
     bool foreground;
     char *programs;
     int64_t started_at_ms;
@@ -70,6 +73,20 @@ parse_window(const char *text, int64_t *window_ms)
         return -1;
     }
     *window_ms = seconds * 1000;
+    return 0;
+}
+
+static int
+parse_brokers(const char *text, size_t *brokers)
+{
+    char *end;
+    long count = strtol(text, &end, 10);
+    if (end == text || *end != '\0' || count < 1 || count > BROKERS_MAX) {
+        fprintf(stderr, "tally up: --brokers is a number from 1 to %d, not \"%s\"\n", BROKERS_MAX,
+                text);
+        return -1;
+    }
+    *brokers = (size_t)count;
     return 0;
 }
 
@@ -126,6 +143,7 @@ parse_up(struct launch *launch, int argc, char **argv)
         {"dir", required_argument, NULL, 'd'},
         {"db", required_argument, NULL, 'b'},
         {"workers", required_argument, NULL, 'w'},
+        {"brokers", required_argument, NULL, 'n'},
         {"statistics-window", required_argument, NULL, 's'},
         {"foreground", no_argument, NULL, 'f'},
         {"help", no_argument, NULL, 'h'},
@@ -142,6 +160,11 @@ parse_up(struct launch *launch, int argc, char **argv)
             break;
         case 'w':
             launch->crews = optarg;
+            break;
+        case 'n':
+            if (parse_brokers(optarg, &launch->brokers) == -1) {
+                return TALLY_EXIT_USAGE;
+            }
             break;
         case 's':
             if (parse_window(optarg, &launch->keeper.window_ms) == -1) {
@@ -398,7 +421,7 @@ tally_cmd_up(int argc, char **argv)
         code = TALLY_EXIT_USAGE;
     } else {
         char *dir = tally_home_path(launch.dir);
-        launch.keeper.home = dir == NULL ? NULL : tally_home_make(dir, launch.db);
+        launch.keeper.home = dir == NULL ? NULL : tally_home_make(dir, launch.db, launch.brokers);
         code = launch.keeper.home == NULL ? TALLY_EXIT_CANNOT_CREATE : bring_up(&launch);
         free(dir);
     }

@@ -54,7 +54,7 @@ setup(void **state)
     if (mkdtemp(f->base) == NULL || chmod(f->base, 0711) == -1) {
         return -1;
     }
-    f->home = tally_home_make(f->base, NULL);
+    f->home = tally_home_make(f->base, NULL, 0);
     if (f->home == NULL) {
         return -1;
     }

@@ -205,6 +205,9 @@ sim_shell_take_records(sim_shell_t *self, tally_chunk_t *frame)
         if (record.kind == TALLY_RECORD_BEAT) {
             sim_ledger_heard(self->world->ledger, records.worker);
             tally_core_worker_beat(self->core, records.worker, self->world->now_ms);
+            if (record.outstanding == 0) {
+                tally_core_worker_rests(self->core, records.worker, self->world->now_ms);
+            }
             continue;
         }
         if (record.kind == TALLY_RECORD_PUBLISH) {

@@ -66,7 +66,10 @@ sim_worker_say(sim_worker_t *self, const tally_record_t *record, const uint64_t 
 void
 sim_worker_beat(sim_worker_t *self)
 {
-    const tally_record_t record = {.kind = TALLY_RECORD_BEAT};
+    tally_record_t record = {.kind = TALLY_RECORD_BEAT};
+    for (size_t i = 0; i < self->open.count; i++) {
+        record.outstanding += (uint32_t)self->open.items[i].count;
+    }
     tally_records_start(&self->wire, self->number);
     tally_records_add(&self->wire, &record, NULL);
     tally_chunk_t *chunk = tally_chunk_new((tally_bytes_t){self->wire.data, self->wire.size});

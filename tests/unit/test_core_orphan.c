@@ -88,6 +88,37 @@ a_lease_whose_worker_falls_silent_later_is_returned_soon(void **state)
     assert_int_equal(scene_stats(scene, "work").ready, 1);
 }
 
+static void
+a_lease_whose_worker_says_that_it_rests_is_returned_at_once(void **state)
+{
+    scene_t *scene = *state;
+    uint64_t worker;
+    uint64_t lease = lease_and_restart(scene, &worker);
+    tally_core_worker_rests(scene->core, worker, scene->now_ms);
+    scene_settle_down(scene);
+    assert_int_equal(scene_stats(scene, "work").leased, 0);
+    assert_int_equal(scene_stats(scene, "work").ready, 1);
+    assert_false(scene_settle(scene, lease));
+    scene_join(scene, 10, "work");
+    assert_true(scene_tick(scene));
+    assert_int_equal(scene_lease_count(scene), 1);
+    assert_int_equal(scene_item_of(scene, 0, 0)->crashes, 0);
+}
+
+//  It may not have heard of its lease yet.
+static void
+a_worker_of_this_broker_may_rest(void **state)
+{
+    scene_t *scene = *state;
+    uint64_t worker = scene_join(scene, 10, "work");
+    scene_send(scene, "work", "acme", 1);
+    assert_true(scene_tick(scene));
+    tally_core_worker_rests(scene->core, worker, scene->now_ms);
+    scene_pass(scene, 10);
+    assert_int_equal(scene_stats(scene, "work").leased, 1);
+    assert_true(scene_settle(scene, scene_lease_id(scene, 0)));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scene_setup, scene_teardown)
 
 int
@@ -101,6 +132,8 @@ main(int argc, char **argv)
         TEST(its_deadline_holds_all_the_same),
         TEST(a_lease_whose_worker_is_not_heard_is_returned_uncounted),
         TEST(a_lease_whose_worker_falls_silent_later_is_returned_soon),
+        TEST(a_lease_whose_worker_says_that_it_rests_is_returned_at_once),
+        TEST(a_worker_of_this_broker_may_rest),
     };
     return cmocka_run_group_tests_name("core_orphan", tests, NULL, NULL);
 }

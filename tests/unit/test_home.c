@@ -79,7 +79,7 @@ a_home_is_made_with_its_rooms_and_found_again(void **state)
 {
     struct fixture *f = *state;
     assert_null(tally_home_open(f->dir));
-    f->home = tally_home_make(f->dir, NULL);
+    f->home = tally_home_make(f->dir, NULL, 0);
     assert_non_null(f->home);
     assert_string_equal(f->home->dir, f->dir);
     assert_true(f->home->private_db);
@@ -103,7 +103,7 @@ static void
 making_it_again_changes_nothing(void **state)
 {
     struct fixture *f = *state;
-    f->home = tally_home_make(f->dir, NULL);
+    f->home = tally_home_make(f->dir, NULL, 0);
     assert_non_null(f->home);
     char *conf = tally_home_file(f->home, "tally.conf");
     FILE *file = fopen(conf, "a");
@@ -111,7 +111,7 @@ making_it_again_changes_nothing(void **state)
     fclose(file);
     struct stat before, after;
     assert_int_equal(stat(conf, &before), 0);
-    tally_home_t *again = tally_home_make(f->dir, NULL);
+    tally_home_t *again = tally_home_make(f->dir, NULL, 0);
     assert_non_null(again);
     tally_home_destroy(&again);
     assert_int_equal(stat(conf, &after), 0);
@@ -125,12 +125,12 @@ another_database_is_kept_and_not_changed_silently(void **state)
 {
     struct fixture *f = *state;
     static const char db[] = "host=/run/x dbname=t password='a\"b\\\\c # d'";
-    f->home = tally_home_make(f->dir, db);
+    f->home = tally_home_make(f->dir, db, 0);
     assert_non_null(f->home);
     assert_string_equal(f->home->db, db);
     assert_false(f->home->private_db);
-    assert_null(tally_home_make(f->dir, "host=/other"));
-    tally_home_t *again = tally_home_make(f->dir, NULL);
+    assert_null(tally_home_make(f->dir, "host=/other", 0));
+    tally_home_t *again = tally_home_make(f->dir, NULL, 0);
     assert_non_null(again);
     tally_home_destroy(&again);
 }
@@ -140,7 +140,7 @@ a_path_too_long_for_sockets_gets_a_short_one_and_keeps_it(void **state)
 {
     struct fixture *f = *state;
     char *deep = tally_format("%s/%080d", f->base, 0);
-    f->home = tally_home_make(deep, NULL);
+    f->home = tally_home_make(deep, NULL, 0);
     free(deep);
     assert_non_null(f->home);
     assert_int_equal(strncmp(f->home->run, "/tmp/tally-", 11), 0);
@@ -148,7 +148,7 @@ a_path_too_long_for_sockets_gets_a_short_one_and_keeps_it(void **state)
 
     //  /tmp is emptied at a boot: the same place is made again
     assert_int_equal(rmdir(f->home->run), 0);
-    tally_home_t *again = tally_home_make(f->home->dir, NULL);
+    tally_home_t *again = tally_home_make(f->home->dir, NULL, 0);
     assert_non_null(again);
     assert_string_equal(again->run, f->home->run);
     tally_home_destroy(&again);
@@ -159,13 +159,13 @@ static void
 a_run_directory_open_to_others_is_refused(void **state)
 {
     struct fixture *f = *state;
-    f->home = tally_home_make(f->dir, NULL);
+    f->home = tally_home_make(f->dir, NULL, 0);
     assert_non_null(f->home);
     assert_int_equal(chmod(f->home->run, 0755), 0);
-    assert_null(tally_home_make(f->dir, NULL));
+    assert_null(tally_home_make(f->dir, NULL, 0));
     assert_int_equal(rmdir(f->home->run), 0);
     assert_int_equal(symlink("/", f->home->run), 0);
-    assert_null(tally_home_make(f->dir, NULL));
+    assert_null(tally_home_make(f->dir, NULL, 0));
 }
 
 static void
@@ -173,7 +173,7 @@ hostile_paths_are_quoted(void **state)
 {
     struct fixture *f = *state;
     char *dir = tally_format("%s/a \"b\" # 'c'", f->base);
-    f->home = tally_home_make(dir, NULL);
+    f->home = tally_home_make(dir, NULL, 0);
     assert_non_null(f->home);
     assert_string_equal(f->home->dir, dir);
     assert_true(f->home->private_db);
@@ -188,7 +188,7 @@ a_percent_in_the_path_stays_out_of_lane_names(void **state)
 {
     struct fixture *f = *state;
     char *dir = tally_format("%s/100%%", f->base);
-    f->home = tally_home_make(dir, NULL);
+    f->home = tally_home_make(dir, NULL, 0);
     free(dir);
     assert_non_null(f->home);
     assert_ptr_equal(strchr(f->home->lanes, '%'), strrchr(f->home->lanes, '%'));
@@ -220,7 +220,7 @@ static void
 a_held_home_names_its_holder_and_refuses_another(void **state)
 {
     struct fixture *f = *state;
-    f->home = tally_home_make(f->dir, NULL);
+    f->home = tally_home_make(f->dir, NULL, 0);
     assert_non_null(f->home);
     assert_int_equal(tally_home_holder(f->home), 0);
     hold_in_child(f, false);
@@ -233,7 +233,7 @@ static void
 a_holder_that_dies_leaves_nothing_stale(void **state)
 {
     struct fixture *f = *state;
-    f->home = tally_home_make(f->dir, NULL);
+    f->home = tally_home_make(f->dir, NULL, 0);
     assert_non_null(f->home);
     hold_in_child(f, true);
     assert_true(tally_home_ready(f->home));
