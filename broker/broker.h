@@ -78,7 +78,7 @@ typedef struct {
     tally_broker_options_t options;
     tally_broker_state_t state;
     uint64_t epoch;
-    int64_t now_ms, started_ms;
+    int64_t now_ms, started_ms, active_since_ms;
 
     zsock_t *front, *sink;
     bool sink_inside;                        // within a multipart, which the protocol does not have
@@ -100,7 +100,7 @@ typedef struct {
     size_t feed_again_max;    // so many a tick, while a rejected one is searched; 0: all
     int64_t reconnect_at_ms;
     int reconnect_attempt;
-    int64_t away_since_ms;
+    int64_t away_since_ms, tick_since_ms;
     tally_db_outcome_t lost_outcome;    // of the tick that brought us here
     bool fatal;                         // end the process, see the log
 
@@ -111,6 +111,8 @@ typedef struct {
     tally_wire_t wire;    // for whatever is written now
     tally_tick_counters_t counters;
     tally_meter_t *meter;
+    json_t *standbys;    // array, as last read
+    int64_t standbys_at_ms;
     json_t *dead_counts;    // queue id -> dead letters, as last read
     bool dead_changed;
     int64_t listened_ms;    // when the sink was last seen empty: beats may wait in it since
@@ -192,6 +194,8 @@ void tally_recovery_cut(tally_broker_t *self);    // the connection was lost bet
 void tally_recovery_try(tally_broker_t *self);    // when reconnect_at_ms has come
 //  Feeds what lost ticks left; false while some is still to come, and no new frame may be taken.
 bool tally_recovery_feed(tally_broker_t *self);
+//  We have not heard of PostgreSQL for so long that who stands by may have taken over.
+bool tally_recovery_doubtful(const tally_broker_t *self);
 
 //  ---- admin.c ----
 void tally_admin(tally_broker_t *self, uint64_t route, uint64_t request, tally_bytes_t text);
@@ -205,5 +209,7 @@ json_t *tally_snapshot_queue(tally_broker_t *self, const tally_queue_row_t *row)
 json_t *tally_snapshot_tenant(tally_broker_t *self, const tally_tenant_row_t *row);
 json_t *tally_snapshot_workers(tally_broker_t *self);
 void tally_snapshot_publish(tally_broker_t *self);
+void
+tally_snapshot_standbys(tally_broker_t *self, tally_read_t *read);    // an answer of the reader
 
 #endif

@@ -166,8 +166,12 @@ take_hello(tally_broker_t *self, uint64_t route, uint64_t request, tally_cursor_
         fault = (tally_fault_t){TALLY_E_VERSION, TALLY_NO_INDEX,
                                 "no common version; this broker speaks version 1"};
     }
+    if (fault.code == 0 && tally_recovery_doubtful(self)) {
+        fault = away;    // whoever knows another broker goes there
+    }
     if (fault.code != 0) {
-        tally_front_refuse(self, route, request, fault, 0);
+        tally_front_refuse(self, route, request, fault,
+                           fault.code == TALLY_E_AWAY ? AWAY_RETRY_MS : 0);
         return;
     }
     uint8_t sender[TALLY_SENDER_BYTES];
@@ -369,6 +373,9 @@ tally_front_read(tally_broker_t *self, tally_read_t **read_p)
         break;
     case TALLY_READ_BLOB:
         finish_fetch(self, read);
+        break;
+    case TALLY_READ_STANDBYS:
+        tally_snapshot_standbys(self, read);
         break;
     case TALLY_READ_DEAD:
     case TALLY_READ_DEAD_COUNTS:

@@ -95,6 +95,7 @@ pass_phase(tally_broker_t *self, tally_meter_series_t phase)
 static void
 start_tick(tally_broker_t *self)
 {
+    self->tick_since_ms = self->now_ms;
     tally_meter_seal(self->meter);
     self->passed_ns = tally_clock_now_ns();
     self->plan = tally_core_seal(self->core, self->now_ms);

@@ -187,6 +187,9 @@ tally_peers_notice(tally_broker_t *self, tally_peer_t *peer, const tally_notice_
 void
 tally_peers_beat(tally_broker_t *self)
 {
+    if (tally_recovery_doubtful(self)) {
+        return;    // workers that know another broker look for it
+    }
     const tally_notice_t beat = {.kind = TALLY_NOTICE_BEAT, .epoch = self->epoch};
     for (size_t i = 0; i < self->peers.count; i++) {
         if (self->peers.items[i]->joined && !self->peers.items[i]->doomed) {

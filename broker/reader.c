@@ -7,6 +7,7 @@
 #include <czmq.h>
 #include <inttypes.h>
 
+#include "broker/place_store.h"
 #include "broker/recover_store.h"
 #include "lib/alloc.h"
 
@@ -150,6 +151,14 @@ add_dead_count(void *context, uint32_t queue, uint64_t count)
 }
 
 static void
+add_standby(void *context, tally_bytes_t instance, int64_t since_ms)
+{
+    json_array_append_new(((tally_read_t *)context)->json,
+                          json_pack("{s:o, s:I}", "instance", json_of(instance), "since_ms",
+                                    (json_int_t)since_ms));
+}
+
+static void
 answer(tally_recover_store_t *store, tally_read_t *read)
 {
     switch (read->kind) {
@@ -170,6 +179,14 @@ answer(tally_recover_store_t *store, tally_read_t *read)
     case TALLY_READ_DEAD_COUNTS:
         read->json = json_object();
         read->database = tally_recover_store_dead_counts(store, add_dead_count, read);
+        break;
+    case TALLY_READ_STANDBYS:
+        read->json = json_array();
+        read->database = tally_recover_store_connect(store);
+        if (read->database == TALLY_DB_DONE) {
+            tally_db_t *db = tally_recover_store_db(store);
+            read->database = tally_place_store_standbys(db, add_standby, read);
+        }
         break;
     }
 }

@@ -19,6 +19,7 @@ typedef enum {
     TALLY_READ_BLOB,           // tenant, message -> found, body
     TALLY_READ_DEAD,           // tenant, queue, message, limit -> json (array)
     TALLY_READ_DEAD_COUNTS,    // -> json (object: queue id -> count)
+    TALLY_READ_STANDBYS,       // -> json (array: who stands by)
 } tally_read_kind_t;
 
 //  What dead letters are read for.

@@ -19,6 +19,7 @@
 
 #define ORPHANS_MS                                                                                 \
     3000    // for workers of the broker before us to come back and say what they hold
+#define DOUBT_MS (2 * TALLY_PLACE_SILENCE_MS)    // a standby is active by then
 #define RECONNECT_MS_MIN 20
 #define RECONNECT_MS_MAX 1000
 
@@ -174,6 +175,7 @@ tally_recovery_start(tally_broker_t *self, uint64_t silent)
     tally_core_loaded(self->core, ORPHANS_MS, self->now_ms);
     self->last_worker = self->epoch << 40;
     self->state = TALLY_SERVING;
+    self->active_since_ms = self->now_ms;
     tally_stream_stats_t stats = {0};
     tally_core_stats(self->core, 0, 0, self->now_ms, &stats);
     tally_log_info("recovered  epoch=%" PRIu64 " ready=%" PRIu64 " delayed=%" PRIu64
@@ -418,6 +420,18 @@ tally_recovery_try(tally_broker_t *self)
     tally_log_info("recovered  epoch=%" PRIu64 " lost_tick=%s inputs=%zu away_ms=%" PRId64,
                    self->epoch, found ? "committed" : "did not happen", self->again.count,
                    self->now_ms - self->away_since_ms);
+}
+
+bool
+tally_recovery_doubtful(const tally_broker_t *self)
+{
+    if (json_array_size(self->standbys) == 0) {
+        return false;
+    }
+    int64_t since_ms = self->state == TALLY_AWAY ? self->away_since_ms
+                       : self->plan != NULL      ? self->tick_since_ms
+                                                 : self->now_ms;
+    return self->now_ms - since_ms > DOUBT_MS;
 }
 
 //  ---- feeding again ----------------------------------------------------------------------------------------

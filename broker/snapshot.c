@@ -12,6 +12,8 @@
 #include "lib/alloc.h"
 #include "lib/version.h"
 
+#define STANDBYS_MS 2000    // between two looks at who stands by
+
 static json_t *
 json_id(uint64_t id)
 {
@@ -206,16 +208,17 @@ snapshot_ticks(const tally_broker_t *self)
 static json_t *
 snapshot_broker(const tally_broker_t *self)
 {
-    return json_pack("{s:s, s:I, s:s, s:I, s:I, s:s, s:I, s:I, s:{s:s, s:s, s:s}}", "version",
-                     TALLY_VERSION, "epoch", (json_int_t)self->epoch, "instance",
+    return json_pack("{s:s, s:I, s:s, s:I, s:I, s:I, s:s, s:I, s:I, s:{s:s, s:s, s:s}, s:O}",
+                     "version", TALLY_VERSION, "epoch", (json_int_t)self->epoch, "instance",
                      self->options.instance, "uptime_ms",
-                     (json_int_t)(self->now_ms - self->started_ms), "tick",
+                     (json_int_t)(self->now_ms - self->started_ms), "active_ms",
+                     (json_int_t)(self->now_ms - self->active_since_ms), "tick",
                      (json_int_t)tally_core_tick(self->core), "state",
                      self->state == TALLY_SERVING ? "serving" : "away", "callers",
                      (json_int_t)tally_callers_count(self->callers), "body_cache_bytes",
                      (json_int_t)tally_core_memory_bytes(self->core), "endpoints", "front",
                      self->front_endpoint, "sink", self->sink_endpoint, "feed",
-                     tally_broadcast_endpoint(self->feed));
+                     tally_broadcast_endpoint(self->feed), "standbys", self->standbys);
 }
 
 json_t *
@@ -247,6 +250,15 @@ publish_named(tally_broker_t *self, const char *kind, const char *name, json_t *
 }
 
 void
+tally_snapshot_standbys(tally_broker_t *self, tally_read_t *read)
+{
+    if (read->database == TALLY_DB_DONE) {
+        json_decref(self->standbys);
+        self->standbys = json_incref(read->json);
+    }
+}
+
+void
 tally_snapshot_publish(tally_broker_t *self)
 {
     json_t *broker = snapshot_broker(self);
@@ -268,6 +280,13 @@ tally_snapshot_publish(tally_broker_t *self)
                       json_incref(worker));
     }
     json_decref(workers);
+    if (self->now_ms >= self->standbys_at_ms && self->state == TALLY_SERVING) {
+        tally_read_t *read = tally_read_new(TALLY_READ_STANDBYS);
+        if (tally_reader_ask(self->reader, &read) == 0) {
+            self->standbys_at_ms = self->now_ms + STANDBYS_MS;
+        }
+        tally_read_destroy(&read);
+    }
     if (self->dead_changed && self->state == TALLY_SERVING) {
         tally_read_t *read = tally_read_new(TALLY_READ_DEAD_COUNTS);
         self->dead_changed = tally_reader_ask(self->reader, &read) == -1;

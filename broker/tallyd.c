@@ -133,6 +133,7 @@ close_broker(tally_broker_t *self)
     free(self->asked_collecting.items);
     free(self->asked_under_way.items);
     json_decref(self->dead_counts);
+    json_decref(self->standbys);
     tally_meter_destroy(&self->meter);
     tally_wire_free(&self->wire);
     freen(self->front_endpoint);
@@ -203,6 +204,7 @@ serve(tally_broker_t *self, int stop_fd)
     self->recovery = tally_recover_store_new(self->options.db);
     self->callers = tally_callers_new();
     self->dead_counts = json_object();
+    self->standbys = json_array();
     self->dead_changed = true;
     self->started_ms = tally_clock_now_ms();
     self->meter = tally_meter_new(tally_clock_now_ns());

@@ -14,13 +14,21 @@ print_broker(const json_t *status)
 {
     const json_t *broker = json_object_get(status, "broker");
     const json_t *endpoints = json_object_get(broker, "endpoints");
-    char uptime[32];
-    tally_grid_format_time(uptime, sizeof uptime, tally_field_number(broker, "uptime_ms"));
-    printf("broker    %s, epoch %" PRId64 ", up %s, tick %" PRId64 "\n",
-           tally_field_text(broker, "state"), tally_field_number(broker, "epoch"), uptime,
-           tally_field_number(broker, "tick"));
-    printf("front     %s\nfeed      %s\n\n", tally_field_text(endpoints, "front"),
+    char active[32];
+    tally_grid_format_time(active, sizeof active, tally_field_number(broker, "active_ms"));
+    printf("broker    %s, epoch %" PRId64 ", active for %s as %s, tick %" PRId64 "\n",
+           tally_field_text(broker, "state"), tally_field_number(broker, "epoch"), active,
+           tally_field_text(broker, "instance"), tally_field_number(broker, "tick"));
+    printf("front     %s\nfeed      %s\n", tally_field_text(endpoints, "front"),
            tally_field_text(endpoints, "feed"));
+    size_t index;
+    json_t *standby;
+    json_array_foreach(json_object_get(broker, "standbys"), index, standby) {
+        char since[32];
+        tally_grid_format_time(since, sizeof since, tally_field_number(standby, "since_ms"));
+        printf("standby   %s, for %s\n", tally_field_text(standby, "instance"), since);
+    }
+    printf("\n");
 }
 
 static void
