@@ -16,6 +16,7 @@
 #include "broker/caller.h"
 #include "broker/core.h"
 #include "broker/lane.h"
+#include "broker/lobby.h"
 #include "broker/meter.h"
 #include "broker/reader.h"
 #include "broker/recover_store.h"
@@ -32,6 +33,9 @@ typedef struct {
     bool allow_unsafe;    // fsync off is taken, for tests
     bool stand_by;        // wait while another broker is active
 } tally_broker_options_t;
+
+//  So many inputs of one plan; then frames stay in their sockets.
+#define TALLY_PLAN_INPUTS_MAX 8192
 
 //  A frame that a plan may still need: fed again when the plan's transaction is lost.
 typedef struct {
@@ -105,6 +109,8 @@ typedef struct {
     bool fatal;                         // end the process, see the log
 
     tally_callers_t *callers;
+    tally_lobby_t *lobby;
+    bool lobby_moves;    // something may have found a place since it was last looked at
     TALLY_ARRAY(tally_peer_t *) peers;    // worker processes
     uint64_t last_worker;                 // number given out
 
@@ -129,7 +135,7 @@ tally_inputs_clear(tally_inputs_t *inputs, size_t from);    // drops those from 
 void tally_broker_keep_input(tally_broker_t *self, const uint8_t *sender, tally_chunk_t *chunk);
 
 //  ---- front.c: frames of the ROUTER ----
-//  Takes at most so many frames; false when the socket is empty.
+//  Takes at most so many frames, those that waited first; false when the socket is empty.
 bool tally_front_turn(tally_broker_t *self, size_t frames_max);
 //  Sends self->wire to a route; a peer that is gone or full loses it (it asks again).
 void tally_front_answer(tally_broker_t *self, uint64_t route);

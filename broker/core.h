@@ -77,13 +77,16 @@ typedef struct {
 } tally_send_answer_t;
 
 //  `send` was decoded out of `chunk`; the core takes references of its own.  The sender must be known.
-//  An unknown tenant is made (up to TALLY_TENANTS_MAX); an unknown queue is refused.  When this plan is full
-//  (TALLY_PLAN_*): see tally_core_full.
+//  An unknown tenant is made (up to TALLY_TENANTS_MAX); an unknown queue is refused.  Ask tally_core_has_place before.
 tally_send_answer_t
 tally_core_send(tally_core_t *self, const uint8_t sender[TALLY_SENDER_BYTES], uint64_t sequence,
                 const tally_send_t *send, tally_chunk_t *chunk, int64_t now_ms);
-//  The plan being collected takes no more: leave further frames in their sockets until the next seal.
+//  The plan being collected is as large as a plan should be.
 bool tally_core_full(const tally_core_t *self);
+//  Whether the plan takes this send: it fits, or its tenant has little in this plan and others filled it.  Else it
+//  should wait for the next one.
+bool
+tally_core_has_place(const tally_core_t *self, tally_bytes_t tenant, size_t messages, size_t bytes);
 
 //  One sink record.  False when its lease is unknown or over: counted as stale,
 //  no effect.  Beat and publish are not for the core: the shell sees to them.

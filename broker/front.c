@@ -278,6 +278,15 @@ give_send(tally_broker_t *self, tally_caller_t *caller, uint64_t sequence, const
     }
 }
 
+//  0, or what is wrong with it.
+static tally_fault_t
+read_send(const tally_chunk_t *chunk, tally_head_t *head, tally_send_t *send)
+{
+    tally_cursor_t cursor;
+    tally_fault_t fault = tally_head_read((tally_bytes_t){chunk->data, chunk->size}, head, &cursor);
+    return fault.code != 0 ? fault : tally_send_read(cursor, send);
+}
+
 void
 tally_front_send(tally_broker_t *self, const uint8_t *sender, tally_chunk_t *chunk)
 {
@@ -286,18 +295,35 @@ tally_front_send(tally_broker_t *self, const uint8_t *sender, tally_chunk_t *chu
         return;    // it will say hello and repeat what was not confirmed
     }
     tally_head_t head;
-    tally_cursor_t cursor;
     tally_send_t send;
-    tally_fault_t fault = tally_head_read((tally_bytes_t){chunk->data, chunk->size}, &head,
-                                          &cursor);
-    if (fault.code == 0) {
-        fault = tally_send_read(cursor, &send);
-    }
+    tally_fault_t fault = read_send(chunk, &head, &send);
     if (fault.code != 0) {
         tally_front_refuse(self, caller->route, head.request, fault, 0);
         return;
     }
     give_send(self, caller, head.request, &send, chunk);
+}
+
+static bool
+has_place(void *context, tally_bytes_t tenant, const tally_waiting_t *waiting)
+{
+    const tally_broker_t *self = context;
+    return tally_core_has_place(self->core, tenant, waiting->messages, waiting->chunk->size);
+}
+
+//  Gives the plan what waited for it.
+static void
+empty_lobby(tally_broker_t *self)
+{
+    tally_waiting_t waiting;
+    while (self->state == TALLY_SERVING && self->lobby_moves) {
+        self->lobby_moves = self->collecting.count < TALLY_PLAN_INPUTS_MAX
+                            && tally_lobby_leave(self->lobby, has_place, self, &waiting);
+        if (self->lobby_moves) {
+            tally_front_send(self, waiting.sender, waiting.chunk);
+            tally_chunk_drop(&waiting.chunk);
+        }
+    }
 }
 
 static void
@@ -308,7 +334,18 @@ take_send(tally_broker_t *self, tally_caller_t *caller, uint64_t request, tally_
         return;
     }
     tally_chunk_t *chunk = tally_chunk_new(frame);
-    tally_front_send(self, caller->sender, chunk);
+    tally_head_t head;
+    tally_send_t send;
+    tally_fault_t fault = read_send(chunk, &head, &send);
+    tally_waiting_t waiting = {.messages = send.count, .chunk = chunk};
+    if (fault.code != 0) {
+        tally_front_refuse(self, caller->route, request, fault, 0);
+    } else if (tally_lobby_holds(self->lobby, send.tenant)
+               || !has_place(self, send.tenant, &waiting)) {
+        tally_lobby_enter(self->lobby, caller->sender, send.tenant, send.count, chunk);
+    } else {
+        give_send(self, caller, request, &send, chunk);
+    }
     tally_chunk_drop(&chunk);
 }
 
@@ -481,8 +518,11 @@ take_message(tally_broker_t *self)
 bool
 tally_front_turn(tally_broker_t *self, size_t frames_max)
 {
+    empty_lobby(self);
     for (size_t taken = 0; taken < frames_max; taken++) {
-        if (self->state == TALLY_SERVING && tally_core_full(self->core)) {
+        bool full = tally_lobby_full(self->lobby)
+                    || self->collecting.count >= TALLY_PLAN_INPUTS_MAX;
+        if (self->state == TALLY_SERVING && full) {
             return false;    // the next seal makes room; what waits stays in the socket
         }
         if (!take_message(self)) {

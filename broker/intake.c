@@ -156,6 +156,22 @@ take_item(const intake_t *intake, const tally_item_t *item)
     }
 }
 
+//  What the tenant has in the plan being collected.
+static uint64_t
+planned_of(const tally_core_t *self, const tally_tenant_t *tenant)
+{
+    return tenant->planned_in == self->seals ? tenant->planned : 0;
+}
+
+static void
+note_planned(tally_core_t *self, tally_tenant_t *tenant, size_t messages)
+{
+    uint64_t before = planned_of(self, tenant);
+    self->planned_tenants += before == 0;
+    tenant->planned = before + messages;
+    tenant->planned_in = self->seals;
+}
+
 static void
 take_send(intake_t *intake, tally_sender_t *sender, uint64_t sequence, const tally_send_t *send)
 {
@@ -179,6 +195,7 @@ take_send(intake_t *intake, tally_sender_t *sender, uint64_t sequence, const tal
         take_item(intake, &item);
     }
     intake->stream->stats.sent += send->count;
+    note_planned(intake->core, intake->stream->tenant, send->count);
     tally_core_hurry(intake->core, intake->now_ms);
 }
 
@@ -257,6 +274,27 @@ tally_core_full(const tally_core_t *self)
     const tally_plan_t *plan = tally_core_plan(self);
     return plan->messages.count >= TALLY_PLAN_MESSAGES_MAX
            || plan->body_bytes >= TALLY_PLAN_BYTES_MAX;
+}
+
+//  A tick takes as long as it has messages, and whoever came behind waits for it.  So a tenant that is not alone gets a
+//  part of it; one with little in it gets a place even where others have filled it.
+bool
+tally_core_has_place(const tally_core_t *self, tally_bytes_t name, size_t messages, size_t bytes)
+{
+    const tally_plan_t *plan = tally_core_plan(self);
+    size_t all = plan->messages.count + messages;
+    size_t all_bytes = plan->body_bytes + bytes;
+    const tally_tenant_t *tenant = tally_tenants_find(&self->tenants, name);
+    uint64_t planned = tenant != NULL ? planned_of(self, tenant) : 0;
+    bool alone = self->planned_tenants_before <= 1
+                 && self->planned_tenants <= (planned > 0 ? 1 : 0);
+    uint64_t share = alone ? TALLY_PLAN_MESSAGES_MAX : TALLY_PLAN_SHARED_MESSAGES;
+    if (all <= TALLY_PLAN_MESSAGES_MAX && all_bytes <= TALLY_PLAN_BYTES_MAX) {
+        return planned == 0 || planned + messages <= share;
+    }
+    return plan->messages.count == 0
+           || (planned + messages <= TALLY_PLAN_LITTLE_MESSAGES
+               && all <= 2 * TALLY_PLAN_MESSAGES_MAX && all_bytes <= 2 * TALLY_PLAN_BYTES_MAX);
 }
 
 static int

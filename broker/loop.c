@@ -65,6 +65,7 @@ swap_inputs(tally_broker_t *self)
     self->asked_under_way = self->asked_collecting;
     self->asked_collecting = asked;
     assert(self->collecting.count == 0 && self->asked_collecting.count == 0);
+    self->lobby_moves = true;
 }
 
 static void

@@ -360,7 +360,8 @@ bool
 tally_sink_turn(tally_broker_t *self, size_t frames_max)
 {
     void *sink = zsock_resolve(self->sink);
-    for (size_t taken = 0; taken < frames_max && !tally_core_full(self->core); taken++) {
+    for (size_t taken = 0; taken < frames_max && self->collecting.count < TALLY_PLAN_INPUTS_MAX;
+         taken++) {
         zmq_msg_t message;
         zmq_msg_init(&message);
         if (zmq_msg_recv(&message, sink, ZMQ_DONTWAIT) == -1) {
@@ -378,5 +379,5 @@ tally_sink_turn(tally_broker_t *self, size_t frames_max)
         }
         zmq_msg_close(&message);
     }
-    return !tally_core_full(self->core);
+    return self->collecting.count < TALLY_PLAN_INPUTS_MAX;
 }

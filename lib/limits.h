@@ -58,6 +58,10 @@
 #define TALLY_PLAN_MESSAGES_MAX                                                                    \
     1024    // messages in one tick; what comes more waits for the next, which starts sooner
 #define TALLY_PLAN_BYTES_MAX (32 * 1024 * 1024)
+#define TALLY_PLAN_SHARED_MESSAGES                                                                 \
+    (TALLY_PLAN_MESSAGES_MAX / 4)    // of one tenant in a tick, when others send as well
+#define TALLY_PLAN_LITTLE_MESSAGES                                                                 \
+    (TALLY_PLAN_MESSAGES_MAX / 8)    // of one tenant in a tick that others have filled
 
 //  Times
 #define TALLY_VISIBILITY_MS_MIN 100

@@ -16,7 +16,7 @@
 #include "tests/bench/scene.h"
 
 #define FLOOD_MESSAGES 100000
-#define FLOOD_BATCH 1000
+#define FLOOD_BATCH 250
 #define FLOOD_TENANT "flood"
 #define SEND_MS_MAX 60000
 #define RATE 1000

@@ -315,6 +315,60 @@ a_plan_is_full_at_its_number_of_bytes(void **state)
     free(body);
 }
 
+static bool
+has_place(const scene_t *scene, const char *tenant, size_t messages)
+{
+    return tally_core_has_place(scene->core, tally_bytes_of(tenant), messages, messages);
+}
+
+static void
+a_tenant_alone_may_have_a_whole_plan(void **state)
+{
+    scene_t *scene = *state;
+    scene_send(scene, "work", "acme", 512);
+    assert_true(has_place(scene, "acme", 512));
+    assert_false(has_place(scene, "acme", 513));
+}
+
+static void
+a_tenant_that_is_not_alone_has_a_part_of_a_plan(void **state)
+{
+    scene_t *scene = *state;
+    scene_send(scene, "work", "acme", 100);
+    assert_true(has_place(scene, "acme", 900));
+    scene_send(scene, "work", "zeta", 1);
+    assert_true(has_place(scene, "acme", TALLY_PLAN_SHARED_MESSAGES - 100));
+    assert_false(has_place(scene, "acme", TALLY_PLAN_SHARED_MESSAGES - 99));
+    scene_tick(scene);
+    scene_send(scene, "work", "acme", 100);    // the other was there in the plan before
+    assert_false(has_place(scene, "acme", TALLY_PLAN_SHARED_MESSAGES - 99));
+    scene_tick(scene);
+    scene_send(scene, "work", "acme", 100);
+    assert_true(has_place(scene, "acme", 900));
+}
+
+static void
+who_has_little_in_a_plan_finds_a_place_where_others_filled_it(void **state)
+{
+    scene_t *scene = *state;
+    scene_send(scene, "work", "acme", 1000);
+    assert_true(has_place(scene, "acme", 24));
+    assert_false(has_place(scene, "acme", 25));
+    assert_true(has_place(scene, "zeta", TALLY_PLAN_LITTLE_MESSAGES));
+    assert_false(has_place(scene, "zeta", TALLY_PLAN_LITTLE_MESSAGES + 1));
+    scene_send(scene, "work", "zeta", TALLY_PLAN_LITTLE_MESSAGES);
+    assert_false(has_place(scene, "zeta", 1));
+    assert_true(has_place(scene, "beta", 1));
+}
+
+static void
+an_empty_plan_takes_whatever_comes(void **state)
+{
+    scene_t *scene = *state;
+    assert_true(tally_core_has_place(scene->core, tally_bytes_of("acme"), 1000,
+                                     3 * (size_t)TALLY_PLAN_BYTES_MAX));
+}
+
 static void
 a_stranger_sender_is_not_known_until_it_is_loaded(void **state)
 {
@@ -354,6 +408,10 @@ main(int argc, char **argv)
         TEST(a_deduped_message_with_everything_else_leaves_nothing_when_it_is_a_duplicate),
         TEST(a_plan_is_full_at_its_number_of_messages_and_empty_after_the_seal),
         TEST(a_plan_is_full_at_its_number_of_bytes),
+        TEST(a_tenant_alone_may_have_a_whole_plan),
+        TEST(a_tenant_that_is_not_alone_has_a_part_of_a_plan),
+        TEST(who_has_little_in_a_plan_finds_a_place_where_others_filled_it),
+        TEST(an_empty_plan_takes_whatever_comes),
         TEST(a_stranger_sender_is_not_known_until_it_is_loaded),
     };
     if (argc > 1) {

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT
+//  lobby - see lobby.h.
+
+#include "broker/lobby.h"
+
+#include <assert.h>
+#include <sodium.h>
+#include <stdlib.h>
+
+#include "broker/list.h"
+#include "broker/table.h"
+#include "lib/alloc.h"
+
+#define SENDS_MAX 4096
+#define BYTES_MAX ((size_t)32 * 1024 * 1024)
+
+typedef struct {
+    tally_link_t link;    // in its line
+    tally_waiting_t waiting;
+} place_t;
+
+typedef struct {
+    tally_link_t link;      // in the turns
+    tally_list_t places;    // never empty
+    uint8_t name_size;
+    uint8_t name[TALLY_NAME_BYTES_MAX];
+} line_t;
+
+struct tally_lobby {
+    tally_names_t lines;    // by tenant; owned
+    tally_list_t turns;     // all lines, whose turn it is first
+    size_t count, bytes;
+};
+
+static tally_bytes_t
+name_of(const line_t *line)
+{
+    return (tally_bytes_t){line->name, line->name_size};
+}
+
+static bool
+line_is(const void *value, uint64_t group, tally_bytes_t bytes)
+{
+    (void)group;
+    return tally_bytes_equal(name_of(value), bytes);
+}
+
+tally_lobby_t *
+tally_lobby_new(void)
+{
+    tally_lobby_t *self = tally_alloc(sizeof *self);
+    uint64_t seed;
+    randombytes_buf(&seed, sizeof seed);
+    tally_names_init(&self->lines, seed, line_is);
+    tally_list_init(&self->turns);
+    return self;
+}
+
+//  The first of a line, which goes when it was the last.
+static void
+take_first(tally_lobby_t *self, line_t *line, tally_waiting_t *waiting)
+{
+    place_t *place = TALLY_OF(tally_list_first(&line->places), place_t, link);
+    tally_list_remove(&line->places, &place->link);
+    *waiting = place->waiting;
+    free(place);
+    self->count--;
+    self->bytes -= waiting->chunk->size;
+    if (tally_list_first(&line->places) == NULL) {
+        tally_list_remove(&self->turns, &line->link);
+        tally_names_take(&self->lines, 0, name_of(line));
+        free(line);
+    }
+}
+
+void
+tally_lobby_destroy(tally_lobby_t **self_p)
+{
+    tally_lobby_t *self = *self_p;
+    if (self == NULL) {
+        return;
+    }
+    for (tally_link_t *link = tally_list_first(&self->turns); link != NULL;
+         link = tally_list_first(&self->turns)) {
+        tally_waiting_t waiting;
+        take_first(self, TALLY_OF(link, line_t, link), &waiting);
+        tally_chunk_drop(&waiting.chunk);
+    }
+    tally_names_free(&self->lines);
+    free(self);
+    *self_p = NULL;
+}
+
+bool
+tally_lobby_full(const tally_lobby_t *self)
+{
+    return self->count >= SENDS_MAX || self->bytes >= BYTES_MAX;
+}
+
+bool
+tally_lobby_empty(const tally_lobby_t *self)
+{
+    return self->count == 0;
+}
+
+bool
+tally_lobby_holds(const tally_lobby_t *self, tally_bytes_t tenant)
+{
+    return self->count > 0 && tally_names_find(&self->lines, 0, tenant) != NULL;
+}
+
+void
+tally_lobby_enter(tally_lobby_t *self, const uint8_t sender[TALLY_SENDER_BYTES],
+                  tally_bytes_t tenant, uint16_t messages, tally_chunk_t *chunk)
+{
+    assert(tenant.size <= TALLY_NAME_BYTES_MAX);
+    line_t *line = tally_names_find(&self->lines, 0, tenant);
+    if (line == NULL) {
+        line = tally_alloc(sizeof *line);
+        line->name_size = (uint8_t)tenant.size;
+        memcpy(line->name, tenant.data, tenant.size);
+        tally_list_init(&line->places);
+        tally_names_put(&self->lines, 0, name_of(line), line);
+        tally_list_append(&self->turns, &line->link);
+    }
+    place_t *place = tally_alloc(sizeof *place);
+    place->waiting = (tally_waiting_t){.messages = messages, .chunk = tally_chunk_hold(chunk)};
+    memcpy(place->waiting.sender, sender, TALLY_SENDER_BYTES);
+    tally_list_append(&line->places, &place->link);
+    self->count++;
+    self->bytes += chunk->size;
+}
+
+bool
+tally_lobby_leave(tally_lobby_t *self,
+                  bool (*may)(void *context, tally_bytes_t tenant, const tally_waiting_t *waiting),
+                  void *context, tally_waiting_t *waiting)
+{
+    for (size_t left = self->turns.count; left > 0; left--) {
+        line_t *line = TALLY_OF(tally_list_first(&self->turns), line_t, link);
+        const place_t *first = TALLY_OF(tally_list_first(&line->places), place_t, link);
+        tally_list_rotate(&self->turns);
+        if (may(context, name_of(line), &first->waiting)) {
+            take_first(self, line, waiting);
+            return true;
+        }
+    }
+    return false;
+}
