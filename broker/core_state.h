@@ -45,7 +45,8 @@ struct tally_core {
     uint64_t random;
     int64_t soon_ms;    // what was collected should be sealed by then
     uint64_t seals;     // how often sealed; names the plan being collected
-    size_t planned_tenants, planned_tenants_before;    // that sent something into this plan, the last
+    size_t planned_tenants,
+        planned_tenants_before;    // that sent something into this plan, the last
 
     tally_shelf_t shelf;
     tally_queues_t queues;
