@@ -82,7 +82,7 @@ SUITES = unit protocol simulation fuzz faults integration
 TEST_SOURCES = $(foreach suite,$(SUITES),$(wildcard tests/$(suite)/test_*.c))
 TESTS = $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%)
 
-.PHONY: FORCE all programs failpoint-programs help install demo test run-tests check simulate faults planted fuzz fuzzers asan memcheck \
+.PHONY: FORCE all programs failpoint-programs help install demo test run-tests check simulate faults cuts planted fuzz fuzzers asan memcheck \
         tidy format bench deps clean
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -196,6 +196,7 @@ archives_of = $(if $(filter clients/cmd,$(1)),$(BUILD)/cmd.a $(BUILD)/clients.a)
 # What a test takes from another suite.
 borrowed_test_dump = tests/integration/pg.c
 borrowed_test_cut = tests/integration/pg.c
+borrowed_test_truth = tests/integration/pg.c
 borrowed_test_failpoint = tests/integration/pg.c tests/integration/survey_data.c
 borrowed_test_proxied = tests/integration/instance.c tests/integration/survey_data.c
 
@@ -237,6 +238,9 @@ $(FAULT_PROGRAMS): $(BUILD)/tests/faults/%: $(BUILD)/obj/tests/faults/main_%.o $
 ONE_MINUTE = $(if $(filter-out file default undefined,$(origin SECONDS)),$(SECONDS),60)
 faults: $(BUILD)/tests/faults/faults $(PROGRAMS) ## real processes, real faults, a verdict: make faults [SECONDS=60] [SEED=n] [ARGS='--profile broker']
 	@TALLY_BIN_DIR=$(abspath $(BUILD)/bin) $< --seconds $(ONE_MINUTE) --seed $(SEED) $(ARGS)
+
+cuts: $(BUILD)/tests/faults/test_truth $(PROGRAMS) ## connections of tallyd cut after every byte of an exchange: who sent learns the truth
+	@TALLY_CUT_STEP=1 $(PLACES) $<
 
 SEEDS ?= 10000
 SEED ?= 1

@@ -2,8 +2,8 @@
 //  failpoint - named places where a process can be made to die, stop, wait or fail; in test builds alone.
 //
 //  Without TALLY_FAILPOINTS (make FAILPOINTS=1) every macro is nothing and failpoint.c is empty: no release knows of
-//  this.  With it, and with the environment variable TALLY_FAILPOINTS naming a page made by tests/faults/failpoints.h, each
-//  point looks whether it has an order, and counts that it was reached and that it fired.  The page is a shared
+//  this.  With it, and with the environment variable TALLY_FAILPOINTS naming a page made by tests/faults/failpoints.h,
+//  each point looks whether it has an order, and counts that it was reached and that it fired.  The page is a shared
 //  mapping: orders are given while the process runs, a point fires once for an order, and the counts survive the
 //  process that was killed.  A place for a step that matters, never within a step; no decision may depend on it.
 

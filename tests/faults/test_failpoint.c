@@ -94,7 +94,8 @@ turn_until(struct fixture *f, bool (*condition)(void *argument), void *argument,
     return true;
 }
 
-//  Runs `tally WORDS` to its end, which must be a good one; its output goes to DIR/out.  Nobody is started again meanwhile.
+//  Runs `tally WORDS` to its end, which must be a good one; its output goes to DIR/out.  Nobody is started again
+//  meanwhile.
 static void
 must(struct fixture *f, char **words)
 {
