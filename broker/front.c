@@ -10,6 +10,7 @@
 #include <sodium.h>
 
 #include "broker/broker.h"
+#include "broker/gate.h"
 #include "lib/failpoint.h"
 #include "lib/log.h"
 
@@ -495,6 +496,7 @@ take_message(tally_broker_t *self)
             route = route << 8 | bytes[i];
         }
         bool whole = zmq_msg_more(&identity) && zmq_msg_recv(&frame, front, ZMQ_DONTWAIT) != -1;
+        tally_gate_taken(&frame);
         if (whole && drain(front, &frame)) {
             const tally_fault_t fault = {TALLY_E_FRAME, TALLY_NO_INDEX,
                                          "a request is one frame, without delimiter"};

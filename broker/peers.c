@@ -8,6 +8,7 @@
 #include <inttypes.h>
 
 #include "broker/broker.h"
+#include "broker/gate.h"
 #include "lib/alloc.h"
 #include "lib/failpoint.h"
 #include "lib/json.h"
@@ -369,6 +370,7 @@ tally_sink_turn(tally_broker_t *self, size_t frames_max)
             self->listened_ms = self->now_ms;
             return false;
         }
+        tally_gate_taken(&message);
         bool first = !self->sink_inside;
         self->sink_inside = zmq_msg_more(&message) != 0;
         if (first && !self->sink_inside) {

@@ -7,8 +7,8 @@
 #include <assert.h>
 #include <inttypes.h>
 
-#include "broker/accept.h"
 #include "broker/broker.h"
+#include "broker/gate.h"
 #include "lib/alloc.h"
 #include "lib/version.h"
 
@@ -197,7 +197,8 @@ snapshot_ticks(const tally_broker_t *self)
         {"leases", leases.sum},
         {"frames_refused", c->frames_refused},
         {"replies_lost", c->replies_lost},
-        {"connections_refused", tally_accept_refused()},
+        {"connections_refused", tally_gate_refused()},
+        {"connections_ended", tally_gate_ended()},
     };
     for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
         json_object_set_new(ticks, members[i].name, json_count(members[i].value));

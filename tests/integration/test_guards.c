@@ -136,7 +136,7 @@ go_on(struct fixture *f)
     f->stopped = 0;
 }
 
-//  ---- PostgreSQL that does not answer ------------------------------------------------------------------------
+//  ---- PostgreSQL that does not answer -----------------------------------------------------------
 
 //  Sends until it is said that PostgreSQL is away.
 static void
@@ -191,7 +191,7 @@ a_tick_that_is_never_answered_is_looked_up_on_another_connection(void **state)
     good_client_is_served(f, ANSWER_MS);
 }
 
-//  ---- statements that fail on data ---------------------------------------------------------------------------
+//  ---- statements that fail on data --------------------------------------------------------------
 
 static long
 status_number(struct fixture *f, const char *name)
@@ -205,8 +205,8 @@ status_number(struct fixture *f, const char *name)
     return strtol(at + strlen(member), NULL, 10);
 }
 
-//  No statement of ours fails on data, so one is made to.  1 of 64 is bad; it is found by halving, so the search costs at
-//  most two rejected ticks for each halving.
+//  No statement of ours fails on data, so one is made to.  1 of 64 is bad; it is found by halving, so
+//  the search costs at most two rejected ticks for each halving.
 static void
 an_input_that_postgresql_rejects_is_refused_alone(void **state)
 {
@@ -247,7 +247,7 @@ an_input_that_postgresql_rejects_is_refused_alone(void **state)
     assert_in_range(rejected, 1, 2 * HALVINGS + 1);
 }
 
-//  ---- lanes --------------------------------------------------------------------------------------------------
+//  ---- lanes -------------------------------------------------------------------------------------
 
 //  Settles what the stranger holds, so that the queue is empty for the next test.
 static uint64_t
@@ -284,10 +284,10 @@ a_second_peer_on_a_lane_ends_it_and_the_leases_go_elsewhere(void **state)
     tally_stranger_record(f->two, TALLY_RECORD_SETTLE, delivery.lease);
 }
 
-//  ---- a worker that sits in its transaction --------------------------------------------------------------------
+//  ---- a worker that sits in its transaction -----------------------------------------------------
 
-//  It settled under the row lock of its lease and stopped.  Its deadline passes; nobody waits for it.  PostgreSQL ends its
-//  session after a second, and another worker gets the message.
+//  It settled under the row lock of its lease and stopped.  Its deadline passes; nobody waits for it.
+//  PostgreSQL ends its session after a second, and another worker gets the message.
 static void
 a_worker_idle_in_its_transaction_holds_nobody_up(void **state)
 {
@@ -331,8 +331,6 @@ a_worker_idle_in_its_transaction_holds_nobody_up(void **state)
     tally_stranger_record(f->two, TALLY_RECORD_SETTLE, delivery.lease);
 }
 
-//  ---- descriptors ------------------------------------------------------------------------------------------------
-
 static void
 connect_silently(struct fixture *f, size_t count)
 {
@@ -347,6 +345,96 @@ connect_silently(struct fixture *f, size_t count)
         assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
     }
 }
+
+//  ---- memory ------------------------------------------------------------------------------------
+
+//  A connection that speaks ZMTP by hand: the greeting and READY of a DEALER, then whatever is written.
+static int
+speak_zmtp(struct fixture *f)
+{
+    static const char hello[] =
+        "\xff\0\0\0\0\0\0\0\0\x7f\x03\0NULL\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+        "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+        "\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06"
+        "DEALER";
+    connect_silently(f, 1);
+    int fd = f->silent.fds[f->silent.count - 1];
+    assert_int_equal(sizeof hello - 1, 64 + 2 + 28);
+    assert_int_equal(write(fd, hello, sizeof hello - 1), sizeof hello - 1);
+    return fd;
+}
+
+//  False when the other side ended the connection.
+static bool
+write_all(int fd, const char *bytes, size_t size)
+{
+    while (size > 0) {
+        ssize_t wrote = send(fd, bytes, size, MSG_NOSIGNAL);
+        if (wrote <= 0) {
+            return false;
+        }
+        bytes += wrote;
+        size -= (size_t)wrote;
+    }
+    return true;
+}
+
+static long
+resident_mib(pid_t pid)
+{
+    char path[40];
+    long pages = 0;
+    snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%*d %ld", &pages), 1);
+    fclose(file);
+    return pages * (sysconf(_SC_PAGESIZE) / 1024) / 1024;
+}
+
+//  Frame after frame of one message that never ends: libzmq keeps them all and counts none.
+static void
+a_multipart_that_never_ends_is_ended(void **state)
+{
+    enum { FRAME = 1024 * 1024, FRAMES = 1024 };
+    struct fixture *f = *state;
+    good_client_is_served(f, ANSWER_MS);
+    pid_t broker = tally_instance_pid(f->instance, "tallyd");
+    long before_mib = resident_mib(broker);
+    int fd = speak_zmtp(f);
+    static char frame[9 + FRAME] = {3, 0, 0, 0, 0, 0, FRAME >> 16, 0, 0};    // long, more to come
+    int sent = 0;
+    while (sent < FRAMES && write_all(fd, frame, sizeof frame)) {
+        sent++;
+    }
+    long most_mib = resident_mib(broker) - before_mib;
+    print_message("ended after %d MiB, which took %ld MiB\n", sent, most_mib);
+    assert_true(sent < FRAMES);
+    assert_true(most_mib < TALLY_UNREAD_BYTES_MAX / (1024 * 1024) + 50);
+    assert_int_equal(status_number(f, "connections_ended"), 1);
+    good_client_is_served(f, ANSWER_MS);
+    assert_int_equal(tally_instance_pid(f->instance, "tallyd"), broker);
+}
+
+//  A frame's length is believed by nobody: beyond the limit the connection ends, and nothing is allocated.
+static void
+a_frame_that_says_it_is_a_gibibyte_ends_its_connection(void **state)
+{
+    struct fixture *f = *state;
+    static const char gibibyte[] = {2, 0, 0, 0, 0, 0x40, 0, 0, 0};
+    int fd = speak_zmtp(f);
+    assert_true(write_all(fd, gibibyte, sizeof gibibyte));
+    char rest[200];
+    struct pollfd item = {.fd = fd, .events = POLLIN};
+    ssize_t got = 1;
+    while (got > 0) {    // its own greeting, then the end
+        assert_int_equal(poll(&item, 1, 2000), 1);
+        got = recv(fd, rest, sizeof rest, 0);
+    }
+    good_client_is_served(f, ANSWER_MS);
+}
+
+//  ---- descriptors -------------------------------------------------------------------------------
 
 static size_t
 count_files(pid_t pid)
@@ -426,6 +514,9 @@ main(int argc, char **argv)
         cmocka_unit_test_teardown(a_second_peer_on_a_lane_ends_it_and_the_leases_go_elsewhere,
                                   tear_down),
         cmocka_unit_test_teardown(a_worker_idle_in_its_transaction_holds_nobody_up, tear_down),
+        cmocka_unit_test_teardown(a_multipart_that_never_ends_is_ended, tear_down),
+        cmocka_unit_test_teardown(a_frame_that_says_it_is_a_gibibyte_ends_its_connection,
+                                  tear_down),
         cmocka_unit_test_teardown(without_descriptors_the_broker_serves_those_it_knows, tear_down),
         cmocka_unit_test_teardown(a_tick_that_is_never_answered_is_looked_up_on_another_connection,
                                   tear_down),
