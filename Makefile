@@ -198,6 +198,7 @@ borrowed_test_dump = tests/integration/pg.c
 borrowed_test_cut = tests/integration/pg.c
 borrowed_test_truth = tests/integration/pg.c
 borrowed_test_failpoint = tests/integration/pg.c tests/integration/survey_data.c
+borrowed_test_partition = tests/integration/instance.c
 borrowed_test_proxied = tests/integration/instance.c tests/integration/survey_data.c
 
 define test_rule

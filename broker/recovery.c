@@ -19,7 +19,7 @@
 
 #define ORPHANS_MS                                                                                 \
     3000    // for workers of the broker before us to come back and say what they hold
-#define DOUBT_MS (2 * TALLY_PLACE_SILENCE_MS)    // a standby is active by then
+#define DOUBT_MS (3 * TALLY_PLACE_SILENCE_MS / 2)    // a standby is active by then
 #define RECONNECT_MS_MIN 20
 #define RECONNECT_MS_MAX 1000
 

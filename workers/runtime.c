@@ -123,8 +123,8 @@ take_lane(tally_worker_t *self, int64_t now_ms)
     zmq_msg_close(&frame);
 }
 
-//  Another broker knows our leases from the database, those too that never reached us, and waits for our beats under the
-//  number that we had.  So it hears that we hold nothing, as soon as that is true.
+//  Another broker knows our leases from the database, those too that never reached us, and waits for our beats under
+//  the number that we had.  So it hears that we hold nothing, as soon as that is true.
 static void
 disown_former(tally_worker_t *self)
 {

@@ -132,9 +132,9 @@ connect_socket(int type, const char *endpoint, int send_hwm, int receive_hwm)
     return sock;
 }
 
-//  A broker that dies closes the lane's connection at once, long before its silence would tell.  Records that were on their
-//  way when the sink's connection ended may be lost, and the broker would wait for them until the deadline: to say hello
-//  again gives back at once what this worker held.
+//  A broker that dies closes the lane's connection at once, long before its silence would tell.  Records that were on
+//  their way when the sink's connection ended may be lost, and the broker would wait for them until the deadline: to
+//  say hello again gives back at once what this worker held.
 static zsock_t *
 watch(tally_link_t *self, zsock_t *sock, const char *what, int events)
 {

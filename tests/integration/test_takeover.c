@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-//  Several brokers on one database: whatever becomes of the active one, another one goes on, and the end is exactly what
-//  it would have been.
+//  Several brokers on one database: whatever becomes of the active one, another one goes on, and the end is exactly
+//  what it would have been.
 
 #include <czmq.h>
 #include <inttypes.h>

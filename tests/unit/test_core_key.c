@@ -278,7 +278,8 @@ a_restart_finds_the_one_that_is_worked_even_when_an_older_one_waits(void **state
     assert_int_equal(next_leased(scene, 10), older);
 }
 
-//  The one that was worked is neither leased nor backing off, and the older one was never worked: order goes by who began.
+//  The one that was worked is neither leased nor backing off, and the older one was never worked: order goes by who
+//  began.
 static void
 the_one_that_was_worked_goes_first_when_a_restart_finds_both_ready(void **state)
 {
