@@ -187,21 +187,18 @@ create table tally.dead_letter (
     primary key (tenant, id)
 );
 
--- tally.tick_begin: the guard of every tick, its first statement after the shared lock: this broker's epoch is still
--- the current one, and this is the tick's own record.  Raises TY005 when another broker took over.
-create function tally.tick_begin(epoch bigint, number bigint)
-returns void
+-- tally.tick_refused: ends a tick of a broker whose epoch is over, with TY005.  Every tick checks the epoch in the
+-- statement that writes its own record, the first after the shared lock; only on a mismatch is this called.
+create function tally.tick_refused(epoch bigint)
+returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if (select b.epoch from tally.broker b) <> tick_begin.epoch then
-        raise exception using errcode = 'TY005',
-              message = format('broker epoch %s is over, another broker took over', epoch);
-    end if;
-    insert into tally.tick (epoch, number) values (tick_begin.epoch, tick_begin.number);
+    raise exception using errcode = 'TY005',
+          message = format('broker epoch %s is over, another broker took over', epoch);
 end
 $$;
-revoke all on function tally.tick_begin from public;
+revoke all on function tally.tick_refused from public;
 
 -- ---- functions for the transactions of others ---------------------------------------------------------
 
