@@ -90,7 +90,8 @@ keep_deduped(tally_check_t *self, const tally_life_t *life)
 {
     const tally_history_record_t *send = life->send != NULL ? life->send->record : NULL;
     bool stored = is_stored(life);
-    if (send != NULL && send->dedupe != 0 && (stored || may_be_duplicate(life))) {
+    if (send != NULL && send->dedupe != 0
+        && (stored || life->duplicate || may_be_duplicate(life))) {
         tally_deduped_t *deduped = tally_series_add(&self->deduped);
         *deduped = (tally_deduped_t){tally_stream_of(send), send->dedupe, life->number, stored};
     }

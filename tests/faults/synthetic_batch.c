@@ -120,8 +120,9 @@ static void
 store_batch(struct synthetic *self, struct batch *batch)
 {
     for (int i = 0; i < BATCH; i++) {
-        bool duplicate = i == 3
-                         && !(batch->planting && self->plant == TALLY_PLANT_DEDUPE_FORGOTTEN);
+        bool forgotten = batch->planting && self->plant == TALLY_PLANT_DEDUPE_FORGOTTEN;
+        bool untrue = batch->planting && self->plant == TALLY_PLANT_DUPLICATE_UNTRUE;
+        bool duplicate = (i == 3 && !forgotten) || (i == 2 && untrue);
         batch->ids[i] = duplicate ? 0 : synthetic_id(self);
         if (is_planted(self, batch, i, TALLY_PLANT_OLD_BROKER_STORES)) {
             batch->ids[i] = ((self->broker - 1) << 40) + 900000;
@@ -146,7 +147,8 @@ answer_of(const struct synthetic *self, const struct batch *batch, int i)
     } else if (batch->course == UNANSWERED_STORED || batch->course == UNANSWERED_LOST) {
         record = (tally_history_record_t){.kind = TALLY_TOLD_NOTHING, .number = batch->numbers[i]};
     } else if (batch->ids[i] == 0) {
-        record.code = TALLY_CONFIRM_DUPLICATE;
+        //  When its first confirm was lost, the next one does not say what was a duplicate.
+        record.code = batch->tenant == 1 ? TALLY_CONFIRM_REPEATED : TALLY_CONFIRM_DUPLICATE;
     } else if (i == 30) {
         record.code = TALLY_CONFIRM_REPEATED;    // its first confirm was lost
         record.id = 0;
