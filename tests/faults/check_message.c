@@ -248,6 +248,10 @@ check_result(tally_check_t *self, const tally_life_t *life, const tally_moment_t
                              "a result says it was %s, it was not",
                              outcome == 1 ? "done" : "buried");
     }
+    if (moment->record->answered != 0 && moment->record->answered != life->number) {
+        tally_check_violated(self, TALLY_RULE_MIXED, life->number, moment->record->answered,
+                             "it was told the result of another message");
+    }
     if (life->send == NULL
         || !tally_check_same_sender(self, life->send->file->process, moment->file->process)) {
         tally_check_violated(self, TALLY_RULE_MIXED, life->number, 0,

@@ -111,11 +111,16 @@ take_event(struct load_client *self, const tally_event_t *event)
     } else if (event->kind == TALLY_EVENT_RESULT) {
         uint32_t sequence = (uint32_t)event->sequence;
         unsigned item = (unsigned)event->index;
+        uint64_t answered = 0;
+        if (event->outcome == TALLY_OUTCOME_DONE && event->body_bytes == sizeof answered) {
+            memcpy(&answered, event->body, sizeof answered);
+        }
         tally_history_add(self->history,
                           &(tally_history_record_t){
                               .kind = TALLY_TOLD_RESULT,
                               .number = tally_load_number(self->number, sequence, item),
                               .code = (uint16_t)event->outcome,
+                              .answered = answered,
                           });
         (void)tally_memo_result(self->memo, sequence, item);
     }

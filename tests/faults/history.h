@@ -165,6 +165,7 @@ typedef struct {
             union {
                 uint64_t lease;
                 uint64_t dedupe;    // stands for a dedupe key; 0: none
+                uint64_t answered;
             };
             union {
                 uint64_t epoch;

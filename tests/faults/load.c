@@ -163,6 +163,13 @@ tally_load_act(uint64_t number)
     return acts[tally_chance_below(&chance, 8)];
 }
 
+bool
+tally_load_comes_back(uint64_t number)
+{
+    tally_chance_t chance = tally_chance_of(number, 4, 0, 0);
+    return tally_chance_below(&chance, 20) == 0;
+}
+
 int
 tally_load_pause_ms(uint64_t number)
 {

@@ -72,6 +72,8 @@ typedef enum {
 } tally_load_act_t;
 
 tally_load_act_t tally_load_act(uint64_t number);
+//  Whether a message of KEYED is given back when it is delivered for the first time: its key waits for it.
+bool tally_load_comes_back(uint64_t number);
 //  Milliseconds that the work takes beside the transaction; mostly none.
 int tally_load_pause_ms(uint64_t number);
 

@@ -333,10 +333,12 @@ tell_result(struct synthetic *self, const struct batch *batch, int64_t at_ns)
 {
     bool untrue = batch->planting && self->plant == TALLY_PLANT_RESULT_UNTRUE;
     bool other = batch->planting && self->plant == TALLY_PLANT_RESULT_TO_OTHER;
+    bool astray = batch->planting && self->plant == TALLY_PLANT_RESULT_OF_OTHER;
     size_t client = (size_t)(batch->client - self->clients);
     synthetic_emit(self->clients[(client + other) % CLIENTS].history, at_ns,
                    (tally_history_record_t){.kind = TALLY_TOLD_RESULT,
                                             .number = batch->numbers[ASKED],
+                                            .answered = batch->numbers[astray ? VICTIM : ASKED],
                                             .code = batch->course == BURIED || untrue ? 2 : 1});
 }
 

@@ -16,6 +16,7 @@
 #include "workers/runtime.h"
 
 #define CHILD_BYTES 64
+#define BACK_MS 300    // longer than its key waits for the next message, mostly
 
 struct run_worker {
     tally_history_t *history;
@@ -281,6 +282,25 @@ do_poison(tally_worker_t *worker, struct run_worker *self, const tally_work_t *w
 }
 
 static void
+do_keyed(tally_worker_t *worker, struct run_worker *self, const tally_work_t *work)
+{
+    self->count = 0;
+    for (size_t i = 0; i < work->count; i++) {
+        tally_history_record_t record = make_record(self, work, i);
+        const tally_delivered_t *item = &work->items[i];
+        if (item->deliveries == 1 && tally_load_comes_back(record.number)) {
+            record.kind = TALLY_DID_RETURN;
+            tally_history_add(self->history, &record);
+            int64_t delay_ms = record.number % 2 == 0 ? BACK_MS : 0;
+            tally_worker_return(worker, work, &item->id, 1, false, delay_ms, "its key waits");
+        } else {
+            self->records[self->count++] = record;
+        }
+    }
+    work_in_transaction(worker, self, work);
+}
+
+static void
 do_work(tally_worker_t *worker, void *state, const tally_work_t *work)
 {
     struct run_worker *self = state;
@@ -289,6 +309,8 @@ do_work(tally_worker_t *worker, void *state, const tally_work_t *work)
         do_loose(worker, self, work);
     } else if (self->queue == TALLY_LOAD_POISON) {
         do_poison(worker, self, work);
+    } else if (self->queue == TALLY_LOAD_KEYED) {
+        do_keyed(worker, self, work);
     } else {
         for (size_t i = 0; i < work->count; i++) {
             self->records[i] = make_record(self, work, i);
