@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "broker/greeting.h"
 #include "lib/limits.h"
 
 #define DESCRIPTORS_MAX 65536
@@ -22,6 +23,7 @@
 struct connection {
     atomic_bool open;
     atomic_uint_fast64_t unread;    // bytes received since one of its messages was taken
+    tally_greeting_t *greeting;     // while it says hello; of who reads, libzmq's I/O thread
 };
 
 static struct connection connections[DESCRIPTORS_MAX];
@@ -71,6 +73,7 @@ accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
         errno = ECONNABORTED;
         return -1;
     }
+    connections[accepted].greeting = tally_greeting_new();
     atomic_store(&connections[accepted].open, true);
     return (int)accepted;
 }
@@ -84,18 +87,39 @@ is_too_much(const struct connection *connection)
                && atomic_load(&all_unread) > TALLY_UNREAD_BYTES_ALL_MAX);
 }
 
+//  False when it must not come in.
+static bool
+greet(struct connection *connection, const void *bytes, size_t size)
+{
+    tally_greeting_verdict_t verdict = tally_greeting_take(connection->greeting,
+                                                           (tally_bytes_t){bytes, size});
+    if (verdict != TALLY_GREETING_MORE) {
+        tally_greeting_destroy(&connection->greeting);
+    }
+    return verdict != TALLY_GREETING_BAD;
+}
+
+static ssize_t
+end(struct connection *connection)
+{
+    atomic_fetch_add(&ended, 1);
+    forget_unread(connection);
+    errno = ECONNRESET;
+    return -1;
+}
+
 ssize_t
 recv(int fd, void *buffer, size_t room, int flags)
 {
     struct connection *connection = find(fd);
     if (connection != NULL && is_too_much(connection)) {
-        atomic_fetch_add(&ended, 1);
-        forget_unread(connection);
-        errno = ECONNRESET;
-        return -1;
+        return end(connection);
     }
     ssize_t got = syscall(SYS_recvfrom, fd, buffer, room, flags, NULL, NULL);
     if (connection != NULL && got > 0) {
+        if (connection->greeting != NULL && !greet(connection, buffer, (size_t)got)) {
+            return end(connection);
+        }
         atomic_fetch_add(&connection->unread, (uint64_t)got);
         atomic_fetch_add(&all_unread, (uint64_t)got);
     }
@@ -108,6 +132,7 @@ close(int fd)
     struct connection *connection = find(fd);
     if (connection != NULL) {
         atomic_store(&connection->open, false);
+        tally_greeting_destroy(&connection->greeting);
         forget_unread(connection);
     }
     return (int)syscall(SYS_close, fd);

@@ -4,9 +4,9 @@
 //  libzmq 4.3.4 aborts the process when an ipc listener gets EMFILE (ipc_listener.cpp:325) and spins
 //  when a tcp listener does; and the frames of a multipart that never ends count for no high-water
 //  mark.  So tallyd has accept4(), recv() and close() of its own, to which the dynamic linker binds
-//  libzmq's calls.  Who comes when few descriptors are left is turned away; a connection of which
-//  too much was received since a frame of it was last taken ends as by a reset.  Known peers notice
-//  nothing.  No look into what passes: it may be encrypted, and the codec is elsewhere.
+//  libzmq's calls.  Who comes when few descriptors are left is turned away; a connection that brings
+//  a name (see greeting.h), or of which too much was received since a frame of it was last taken,
+//  ends as by a reset.  Known peers notice nothing.  No look into what passes behind the greeting.
 
 #ifndef TALLY_GATE_H
 #define TALLY_GATE_H

@@ -30,8 +30,8 @@ int tally_socket_connect(void *socket, const char *endpoint,
                          const tally_socket_options_t *options) TALLY_MUST_CHECK;
 
 //  Before a ROUTER is made (and after zsys_init, which seeds by the time): it numbers its peers from rand() on, and in
-//  libzmq 4.3.4 a peer that claims a number not yet given ends the process when that number's turn comes.  So nobody
-//  must know where the numbers begin.
+//  libzmq 4.3.4 a peer that claims a number not yet given ends the process when that number's turn comes.  Who brings a
+//  name is kept out (broker/greeting.h), where that can be seen; nobody must know where the numbers begin either.
 void tally_socket_hide_numbers(void);
 
 #endif
