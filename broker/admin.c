@@ -12,8 +12,50 @@
 #include <inttypes.h>
 
 #include "broker/admin_call.h"
+#include "broker/rights.h"
 #include "lib/alloc.h"
 #include "lib/json.h"
+#include "lib/log.h"
+
+//  ---- the audit record -------------------------------------------------------------------------------------
+
+//  What came of an action that is in the audit record.
+static void
+record_result(const tally_admin_call_t *call, const char *code, const char *text)
+{
+    if (call->audit == 0) {
+        return;
+    }
+    tally_read_t *read = tally_read_new(TALLY_READ_AUDIT_RESULT);
+    read->audit = call->audit;
+    read->note.result = tally_format("%s%s%s", code, text[0] != '\0' ? ": " : "", text);
+    if (tally_reader_ask(tally_door_reader(call->broker->door), &read) == -1) {
+        tally_log_error("could not record the result of an action  audit=%lld result=\"%s\"",
+                        (long long)call->audit, read->note.result);
+        tally_read_destroy(&read);
+    }
+}
+
+//  Records that it was asked for; it is done when that is durable.
+static void
+record_action(const tally_admin_call_t *call, const tally_caller_t *caller, const char *op,
+              tally_bytes_t text)
+{
+    tally_read_t *read = tally_read_new(TALLY_READ_AUDIT);
+    read->route = call->route;
+    read->request = call->request;
+    read->note.who = caller->key[0] != '\0' ? tally_strdup(call->who->name)
+                                            : tally_format("local:%s", caller->name);
+    read->note.key = tally_strdup(caller->key);
+    read->note.action = tally_strdup(op);
+    read->note.request = tally_strndup(text.data, text.size);
+    if (tally_reader_ask(tally_door_reader(call->broker->door), &read) == -1) {
+        tally_read_destroy(&read);
+        tally_admin_refuse(call, TALLY_E_BUSY, "too many actions wait; ask again later");
+    }
+}
+
+//  ---- answering --------------------------------------------------------------------------------------------
 
 void
 tally_admin_refuse(const tally_admin_call_t *call, int code, const char *text)
@@ -21,6 +63,7 @@ tally_admin_refuse(const tally_admin_call_t *call, int code, const char *text)
     json_t *reply = json_pack("{s:b, s:{s:s, s:s}}", "ok", 0, "error", "code",
                               tally_code_name(code), "text", text);
     tally_front_reply(call->broker, call->route, call->request, reply);
+    record_result(call, tally_code_name(code), text);
 }
 
 void
@@ -28,6 +71,7 @@ tally_admin_reply(const tally_admin_call_t *call, json_t *object)
 {
     json_object_set_new(object, "ok", json_true());
     tally_front_reply(call->broker, call->route, call->request, object);
+    record_result(call, "OK", "");
 }
 
 tally_asked_t *
@@ -37,6 +81,7 @@ tally_admin_reply_later(const tally_admin_call_t *call, json_t *object)
     asked->route = call->route;
     asked->request = call->request;
     asked->answer = object;
+    asked->audit = call->audit;
     return asked;
 }
 
@@ -57,8 +102,7 @@ tally_admin_require_tenant(const tally_admin_call_t *call)
                                                               tally_admin_text(call->body,
                                                                                "tenant"));
     if (tenant == NULL) {
-        tally_admin_refuse(call, TALLY_E_UNKNOWN,
-                           "no such tenant; \"tenant\" must name one that has sent something");
+        tally_admin_refuse(call, TALLY_E_UNKNOWN, TALLY_TEXT_NO_TENANT);
     }
     return tenant;
 }
@@ -89,8 +133,10 @@ op_tenant_ls(const tally_admin_call_t *call)
     tally_broker_t *broker = call->broker;
     json_t *tenants = json_array();
     for (size_t i = 0; i < tally_core_tenant_count(broker->core); i++) {
-        json_array_append_new(tenants,
-                              tally_snapshot_tenant(broker, tally_core_tenant_at(broker->core, i)));
+        const tally_tenant_row_t *row = tally_core_tenant_at(broker->core, i);
+        if (tally_scope_has(&call->who->tenants, tally_bytes_of(row->name))) {
+            json_array_append_new(tenants, tally_snapshot_tenant(broker, row));
+        }
     }
     tally_admin_reply(call, json_pack("{s:o}", "tenants", tenants));
 }
@@ -153,24 +199,6 @@ op_worker_drain(const tally_admin_call_t *call)
     tally_admin_reply(call, json_pack("{s:I}", "count", count));
 }
 
-void
-tally_admin_read(tally_broker_t *self, tally_read_t *read)
-{
-    const tally_admin_call_t call = {self, read->route, read->request, NULL};
-    if (read->kind == TALLY_READ_DEAD_COUNTS) {
-        if (read->database == TALLY_DB_DONE) {
-            json_decref(self->dead_counts);
-            self->dead_counts = json_incref(read->json);
-        }
-        return;
-    }
-    if (read->database != TALLY_DB_DONE) {
-        tally_admin_refuse(&call, TALLY_E_AWAY, "PostgreSQL is away; ask again later");
-        return;
-    }
-    tally_admin_dead_read(&call, read);
-}
-
 //  ---- when the plan is committed ---------------------------------------------------------------------------
 
 void
@@ -178,7 +206,8 @@ tally_admin_committed(tally_broker_t *self, const tally_tick_result_t *result)
 {
     for (size_t i = 0; i < self->asked_under_way.count; i++) {
         tally_asked_t *asked = &self->asked_under_way.items[i];
-        const tally_admin_call_t call = {self, asked->route, asked->request, NULL};
+        const tally_admin_call_t call = {self, asked->route, asked->request,
+                                         NULL, asked->audit, NULL};
         if (asked->counts) {
             size_t changed = result != NULL ? tally_admin_dead_changed(asked, result) : 0;
             json_object_set_new(asked->answer, "count", json_integer((json_int_t)changed));
@@ -196,7 +225,8 @@ tally_admin_clear(tally_broker_t *self, tally_asked_list_t *list, const char *wh
 {
     for (size_t i = 0; i < list->count; i++) {
         tally_asked_t *asked = &list->items[i];
-        const tally_admin_call_t call = {self, asked->route, asked->request, NULL};
+        const tally_admin_call_t call = {self, asked->route, asked->request,
+                                         NULL, asked->audit, NULL};
         tally_admin_refuse(&call, TALLY_E_AWAY, why);
         json_decref(asked->answer);
         free(asked->dead);
@@ -206,29 +236,60 @@ tally_admin_clear(tally_broker_t *self, tally_asked_list_t *list, const char *wh
 
 //  ---- dispatch -------------------------------------------------------------------------------------------
 
-void
-tally_admin(tally_broker_t *self, uint64_t route, uint64_t request, tally_bytes_t text)
+typedef struct {
+    const char *name;
+    void (*run)(const tally_admin_call_t *call);
+    bool writes;    // recorded before it is done
+} op_t;
+
+static const op_t ops[] = {
+    {"status", op_status, false},
+    {"limits", op_limits, false},
+    {"queue.ls", op_queue_ls, false},
+    {"queue.put", tally_admin_queue_put, true},
+    {"queue.release", op_queue_release, true},
+    {"tenant.ls", op_tenant_ls, false},
+    {"tenant.put", tally_admin_tenant_put, true},
+    {"worker.ls", op_worker_ls, false},
+    {"worker.drain", op_worker_drain, true},
+    {"dead.ls", tally_admin_dead_ls, false},
+    {"dead.show", tally_admin_dead_show, false},
+    {"dead.retry", tally_admin_dead_retry, true},
+    {"dead.drop", tally_admin_dead_drop, true},
+};
+
+//  The op of a request that may be done; NULL after a refusal.
+static const op_t *
+require_op(const tally_admin_call_t *call, const char *name)
 {
-    static const struct {
-        const char *name;
-        void (*run)(const tally_admin_call_t *call);
-        bool writes;
-    } ops[] = {
-        {"status", op_status, false},
-        {"limits", op_limits, false},
-        {"queue.ls", op_queue_ls, false},
-        {"queue.put", tally_admin_queue_put, true},
-        {"queue.release", op_queue_release, true},
-        {"tenant.ls", op_tenant_ls, false},
-        {"tenant.put", tally_admin_tenant_put, true},
-        {"worker.ls", op_worker_ls, false},
-        {"worker.drain", op_worker_drain, true},
-        {"dead.ls", tally_admin_dead_ls, false},
-        {"dead.show", tally_admin_dead_show, false},
-        {"dead.retry", tally_admin_dead_retry, true},
-        {"dead.drop", tally_admin_dead_drop, true},
-    };
-    tally_admin_call_t call = {self, route, request, NULL};
+    if (name == NULL) {
+        tally_admin_refuse(call, TALLY_E_JSON, "an admin request is a JSON object with an \"op\"");
+        return NULL;
+    }
+    const tally_fault_t fault = tally_rights_op(call->who, name, call->body);
+    if (fault.code != 0) {
+        tally_admin_refuse(call, fault.code, fault.text);
+        return NULL;
+    }
+    for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
+        if (strcmp(ops[i].name, name) != 0) {
+            continue;
+        }
+        if (ops[i].writes && call->broker->state != TALLY_SERVING) {
+            tally_admin_refuse(call, TALLY_E_AWAY, "PostgreSQL is away; ask again later");
+            return NULL;
+        }
+        return &ops[i];
+    }
+    tally_admin_refuse(call, TALLY_E_VERB, "this broker does not know that op");
+    return NULL;
+}
+
+void
+tally_admin(tally_broker_t *self, const tally_caller_t *caller, const tally_principal_t *who,
+            uint64_t request, tally_bytes_t text)
+{
+    tally_admin_call_t call = {self, caller->route, request, NULL, 0, who};
     tally_json_fault_t fault;
     json_t *body = tally_json_load(text, TALLY_ADMIN_BYTES_MAX, TALLY_JSON_GIVEN, &fault);
     if (body == NULL) {
@@ -238,22 +299,68 @@ tally_admin(tally_broker_t *self, uint64_t route, uint64_t request, tally_bytes_
         return;
     }
     call.body = body;
-    const char *op = json_string_value(json_object_get(body, "op"));
-    if (op == NULL) {
-        tally_admin_refuse(&call, TALLY_E_JSON, "an admin request is a JSON object with an \"op\"");
-        json_decref(body);
-        return;
-    }
-    size_t i = 0;
-    while (i < sizeof ops / sizeof ops[0] && strcmp(ops[i].name, op) != 0) {
-        i++;
-    }
-    if (i == sizeof ops / sizeof ops[0]) {
-        tally_admin_refuse(&call, TALLY_E_VERB, "this broker does not know that op");
-    } else if (ops[i].writes && self->state != TALLY_SERVING) {
-        tally_admin_refuse(&call, TALLY_E_AWAY, "PostgreSQL is away; ask again later");
-    } else {
-        ops[i].run(&call);
+    const char *name = json_string_value(json_object_get(body, "op"));
+    const op_t *op = require_op(&call, name);
+    if (op != NULL && op->writes) {
+        record_action(&call, caller, op->name, text);
+    } else if (op != NULL) {
+        op->run(&call);
     }
     json_decref(body);
+}
+
+//  It is in the audit record; whoever asked may have lost its right, or gone, in between.
+static void
+run_recorded(tally_broker_t *self, const tally_read_t *read)
+{
+    tally_admin_call_t call = {self, read->route, read->request, NULL, read->audit, NULL};
+    json_t *body = tally_json_load(tally_bytes_of(read->note.request), TALLY_ADMIN_BYTES_MAX,
+                                   TALLY_JSON_GIVEN, NULL);    // as it was read before
+    call.body = body;
+    call.who = tally_door_of_key(self->door, read->note.key, self->now_ms);
+    const op_t *op = NULL;
+    if (call.who == NULL) {
+        tally_admin_refuse(&call, TALLY_E_REFUSED, "this key is not valid any more");
+    } else {
+        op = require_op(&call, read->note.action);
+    }
+    if (op != NULL) {
+        op->run(&call);
+    }
+    json_decref(body);
+}
+
+void
+tally_admin_read(tally_broker_t *self, tally_read_t *read)
+{
+    const tally_admin_call_t call = {self, read->route, read->request, NULL, read->audit, NULL};
+    bool done = read->database == TALLY_DB_DONE;
+    switch (read->kind) {
+    case TALLY_READ_DEAD_COUNTS:
+        if (done) {
+            json_decref(self->dead_counts);
+            self->dead_counts = json_incref(read->json);
+        }
+        break;
+    case TALLY_READ_AUDIT_RESULT:
+        if (!done) {
+            tally_log_error("could not record the result of an action  audit=%lld result=\"%s\"",
+                            (long long)read->audit, read->note.result);
+        }
+        break;
+    case TALLY_READ_AUDIT:
+        if (done) {
+            run_recorded(self, read);
+            break;
+        }
+        tally_admin_refuse(&call, TALLY_E_AWAY, "PostgreSQL is away; ask again later");
+        break;
+    default:
+        if (done) {
+            tally_admin_dead_read(&call, read);
+        } else {
+            tally_admin_refuse(&call, TALLY_E_AWAY, "PostgreSQL is away; ask again later");
+        }
+        break;
+    }
 }

@@ -12,7 +12,9 @@
 typedef struct {
     tally_broker_t *broker;
     uint64_t route, request;
-    const json_t *body;    // NULL when the reader or a plan answers
+    const json_t *body;              // NULL when the reader or a plan answers
+    int64_t audit;                   // what the audit record calls this; 0: it changes nothing
+    const tally_principal_t *who;    // while `body` is there
 } tally_admin_call_t;
 
 void tally_admin_refuse(const tally_admin_call_t *call, int code, const char *text);

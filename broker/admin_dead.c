@@ -45,6 +45,7 @@ ask_reader(const tally_admin_call_t *call, tally_read_t *read)
 {
     read->route = call->route;
     read->request = call->request;
+    read->audit = call->audit;
     if (tally_reader_ask(call->broker->reader, &read) == -1) {
         tally_read_destroy(&read);
         tally_admin_refuse(call, TALLY_E_BUSY, "too many lookups wait; ask again later");

@@ -4,17 +4,19 @@
 #include "broker/broadcast.h"
 
 #include <assert.h>
-#include <czmq.h>
 #include <sodium.h>
+#include <stdlib.h>
 #include <time.h>
 
+#include "broker/outlet.h"
+#include "broker/place.h"
+#include "broker/plan.h"
 #include "broker/table.h"
 #include "lib/alloc.h"
 #include "lib/limits.h"
 #include "lib/log.h"
 #include "lib/socket.h"
 
-#define FEED_HWM 10000    // per subscriber; beyond, it misses messages and sees so by seq
 #define TOPICS_MAX                                                                                 \
     200000    // workers choose topics too; beyond, those of theirs go out without a number
 
@@ -23,11 +25,26 @@ typedef struct {
     uint64_t sequence;
 } topic_t;
 
+//  The feed of those who see one set of tenants.
+typedef struct {
+    char mark[TALLY_SCOPE_MARK_BYTES + 1];    // of the set
+    tally_outlet_t *outlet;
+    char *told;    // where its followers connect to; owned
+} share_t;
+
+//  A tenant, and the shares that it goes to.
+typedef struct {
+    tally_bytes_t name;    // points behind the struct
+    TALLY_ARRAY(size_t) shares;
+} audience_t;
+
 struct tally_broadcast {
-    zsock_t *out;
-    char *endpoint;
-    uint64_t epoch;
+    tally_broadcast_options_t options;
+    tally_outlet_t *whole;
     tally_names_t topics;    // owned
+    TALLY_ARRAY(share_t) shares;
+    tally_names_t audiences;    // owned, by tenant
+    bool closed;                // some outlet is
 };
 
 static bool
@@ -37,26 +54,27 @@ topic_is(const void *value, uint64_t group, tally_bytes_t bytes)
     return tally_bytes_equal(((const topic_t *)value)->name, bytes);
 }
 
+static bool
+audience_is(const void *value, uint64_t group, tally_bytes_t bytes)
+{
+    (void)group;
+    return tally_bytes_equal(((const audience_t *)value)->name, bytes);
+}
+
 tally_broadcast_t *
-tally_broadcast_new(const char *endpoint, uint64_t epoch)
+tally_broadcast_new(const tally_broadcast_options_t *options)
 {
     tally_broadcast_t *self = tally_alloc(sizeof *self);
-    self->epoch = epoch;
-    uint64_t seed;
-    randombytes_buf(&seed, sizeof seed);
-    tally_names_init(&self->topics, seed, topic_is);
-    self->out = zsock_new(ZMQ_PUB);
-    assert(self->out != NULL);
-    //  A subscriber says one byte and a topic, shorter than the handshake.
-    const tally_socket_options_t options = {.send_max = FEED_HWM,
-                                            .receive_max = FEED_HWM,
-                                            .frame_bytes_max = TALLY_HANDSHAKE_BYTES_MAX};
-    if (tally_socket_bind(zsock_resolve(self->out), endpoint, &options) == -1) {
-        tally_log_error("could not bind %s: %s", endpoint, zmq_strerror(errno));
+    self->options = *options;
+    uint64_t seed[2];
+    randombytes_buf(seed, sizeof seed);
+    tally_names_init(&self->topics, seed[0], topic_is);
+    tally_names_init(&self->audiences, seed[1], audience_is);
+    self->whole = tally_outlet_new(options->endpoint,
+                                   tally_door_curve(options->door, TALLY_DOMAIN_FEED, ""));
+    if (self->whole == NULL) {
         tally_broadcast_destroy(&self);
-        return NULL;
     }
-    self->endpoint = zsock_last_endpoint(self->out);
     return self;
 }
 
@@ -72,9 +90,20 @@ tally_broadcast_destroy(tally_broadcast_t **self_p)
          topic = tally_table_each(&self->topics.table, &at)) {
         free(topic);
     }
+    at = 0;
+    for (audience_t *one = tally_table_each(&self->audiences.table, &at); one != NULL;
+         one = tally_table_each(&self->audiences.table, &at)) {
+        free(one->shares.items);
+        free(one);
+    }
     tally_names_free(&self->topics);
-    zsock_destroy(&self->out);
-    freen(self->endpoint);
+    tally_names_free(&self->audiences);
+    for (size_t i = 0; i < self->shares.count; i++) {
+        tally_outlet_destroy(&self->shares.items[i].outlet);
+        free(self->shares.items[i].told);
+    }
+    free(self->shares.items);
+    tally_outlet_destroy(&self->whole);
     free(self);
     *self_p = NULL;
 }
@@ -82,8 +111,94 @@ tally_broadcast_destroy(tally_broadcast_t **self_p)
 const char *
 tally_broadcast_endpoint(const tally_broadcast_t *self)
 {
-    return self->endpoint;
+    return tally_outlet_endpoint(self->whole);
 }
+
+//  ---- shares ---------------------------------------------------------------------------------------------
+
+static void
+add_to_audience(tally_broadcast_t *self, const char *tenant, size_t share)
+{
+    tally_bytes_t name = tally_bytes_of(tenant);
+    audience_t *audience = tally_names_find(&self->audiences, 0, name);
+    if (audience == NULL) {
+        audience = tally_alloc(sizeof *audience + name.size);
+        memcpy(audience + 1, name.data, name.size);
+        audience->name = (tally_bytes_t){audience + 1, name.size};
+        tally_names_put(&self->audiences, 0, audience->name, audience);
+    }
+    *TALLY_PUSH(&audience->shares) = share;
+}
+
+static const char *
+open_share(tally_broadcast_t *self, const tally_principal_t *who)
+{
+    const tally_broadcast_options_t *options = &self->options;
+    size_t number = self->shares.count + 1;
+    if (options->feeds == NULL || number > TALLY_FEEDS_MAX) {
+        return "";
+    }
+    char *place = tally_place_of(options->feeds, number);
+    tally_outlet_t *outlet = tally_outlet_new(place,
+                                              tally_door_curve(options->door, TALLY_DOMAIN_FEEDS,
+                                                               who->mark));
+    free(place);
+    if (outlet == NULL) {
+        return "";
+    }
+    share_t *share = TALLY_PUSH(&self->shares);
+    memcpy(share->mark, who->mark, sizeof share->mark);
+    share->outlet = outlet;
+    share->told = tally_place_told(options->advertise_feeds, number, tally_outlet_endpoint(outlet));
+    for (size_t i = 0; i < who->tenants.count; i++) {
+        add_to_audience(self, who->tenants.names[i], self->shares.count - 1);
+    }
+    return share->told;
+}
+
+const char *
+tally_broadcast_endpoint_for(tally_broadcast_t *self, const tally_principal_t *who)
+{
+    if (who->tenants.all) {
+        return self->options.advertise != NULL ? self->options.advertise
+                                               : tally_broadcast_endpoint(self);
+    }
+    for (size_t i = 0; i < self->shares.count; i++) {
+        if (strcmp(self->shares.items[i].mark, who->mark) == 0) {
+            return self->shares.items[i].told;
+        }
+    }
+    return open_share(self, who);
+}
+
+void
+tally_broadcast_restart(tally_broadcast_t *self)
+{
+    tally_outlet_close(self->whole);
+    for (size_t i = 0; i < self->shares.count; i++) {
+        tally_outlet_close(self->shares.items[i].outlet);
+    }
+    self->closed = true;
+    tally_broadcast_look(self);
+}
+
+void
+tally_broadcast_look(tally_broadcast_t *self)
+{
+    if (!self->closed) {
+        return;
+    }
+    tally_door_t *door = self->options.door;
+    int rc = tally_outlet_reopen(self->whole, tally_door_curve(door, TALLY_DOMAIN_FEED, ""));
+    for (size_t i = 0; i < self->shares.count; i++) {
+        share_t *share = &self->shares.items[i];
+        rc |= tally_outlet_reopen(share->outlet,
+                                  tally_door_curve(door, TALLY_DOMAIN_FEEDS, share->mark));
+    }
+    self->closed = rc != 0;
+}
+
+//  ---- publishing -----------------------------------------------------------------------------------------
 
 //  The next number of the topic; 0 when there are too many topics to number.
 static uint64_t
@@ -124,15 +239,21 @@ tally_broadcast_publish(tally_broadcast_t *self, tally_bytes_t topic, json_t *ob
     if (sequence > 0) {
         json_object_set_new(object, "seq", json_integer((json_int_t)sequence));
     }
-    json_object_set_new(object, "epoch", json_integer((json_int_t)self->epoch));
+    json_object_set_new(object, "epoch", json_integer((json_int_t)self->options.epoch));
     add_time(object);
     char *text = json_dumps(object, JSON_COMPACT);
-    json_decref(object);
     assert(text != NULL);
-    void *out = zsock_resolve(self->out);
-    if (zmq_send(out, topic.data, topic.size, ZMQ_SNDMORE | ZMQ_DONTWAIT) != -1) {
-        int rc = zmq_send(out, text, strlen(text), ZMQ_DONTWAIT);
-        assert(rc != -1);    // PUB never waits
+    const json_t *tenant = json_object_get(object, "tenant");
+    const audience_t *audience = NULL;
+    if (json_is_string(tenant)) {
+        tally_bytes_t name = {json_string_value(tenant), json_string_length(tenant)};
+        audience = tally_names_find(&self->audiences, 0, name);
+    }
+    json_decref(object);
+    tally_outlet_send(self->whole, topic, tally_bytes_of(text));
+    for (size_t i = 0; audience != NULL && i < audience->shares.count; i++) {
+        tally_outlet_send(self->shares.items[audience->shares.items[i]].outlet, topic,
+                          tally_bytes_of(text));
     }
     free(text);
 }

@@ -15,6 +15,7 @@
 #include "broker/broadcast.h"
 #include "broker/caller.h"
 #include "broker/core.h"
+#include "broker/door.h"
 #include "broker/lane.h"
 #include "broker/lobby.h"
 #include "broker/meter.h"
@@ -27,6 +28,10 @@ typedef struct {
     const char *front, *sink, *feed, *lanes;    // endpoints; lanes: a pattern, see lane.h
     //  What others are told to connect to instead; NULL: where it is bound.
     const char *advertise_sink, *advertise_feed, *advertise_lanes;
+    const char *feeds;    // a pattern as well: tenants' own feeds; NULL: none
+    const char *advertise_feeds;
+    bool curve;              // on every listener
+    const char *key;         // file of our key pair; NULL: systemd's credential
     const char *db;          // conninfo
     const char *instance;    // for people: who holds the epoch
     size_t body_cache_bytes_max;
@@ -54,6 +59,7 @@ typedef struct {
     bool dead_retry;    // else dropped
     uint64_t *dead;     // their ids; owned
     size_t dead_count;
+    int64_t audit;    // what the audit record calls it; 0: it is not in there
 } tally_asked_t;
 
 typedef TALLY_ARRAY(tally_asked_t) tally_asked_list_t;
@@ -61,7 +67,7 @@ typedef TALLY_ARRAY(tally_asked_t) tally_asked_list_t;
 //  A worker process: its lane, and the hello that made it.
 typedef struct {
     uint64_t number, route;
-    uint8_t sender[TALLY_SENDER_BYTES];
+    char key[TALLY_KEY_TEXT_BYTES + 1];    // its connection's; "" without CURVE
     tally_lane_t *lane;
     tally_hello_t hello;    // name and queues point into `frame`
     tally_chunk_t *frame;
@@ -89,6 +95,8 @@ typedef struct {
     char *front_endpoint, *sink_endpoint;    // as bound
     tally_broadcast_t *feed;
     tally_reader_t *reader;
+    tally_door_t *door;
+    uint64_t door_losses;    // as last looked after
     int epoll;
 
     tally_core_t *core;
@@ -145,8 +153,12 @@ void tally_front_refuse(tally_broker_t *self, uint64_t route, uint64_t request, 
                         uint32_t retry_after_ms);
 void tally_front_reply(tally_broker_t *self, uint64_t route, uint64_t request,
                        json_t *reply);    // takes it
-void tally_front_fill_welcome(const tally_broker_t *self, tally_welcome_t *welcome);
-//  One send, in a chunk of its own; the answer goes to where its sender calls from.
+//  For this caller: what both kinds of peers are told.
+void tally_front_fill_welcome(const tally_broker_t *self, const tally_caller_t *caller,
+                              tally_welcome_t *welcome);
+//  Callers whose keys are not valid any more are forgotten.
+void tally_front_sweep(tally_broker_t *self);
+//  One send that was taken before, in a chunk of its own; the answer goes to where its sender calls from.
 void tally_front_send(tally_broker_t *self, const uint8_t *sender, tally_chunk_t *chunk);
 //  Asks the reader; what it finds goes to whoever of this sender is connected.
 void tally_front_look_for_result(tally_broker_t *self, const tally_asker_t *asker);
@@ -156,8 +168,10 @@ void tally_front_result(tally_broker_t *self, const tally_asker_t *asker, uint8_
 void tally_front_read(tally_broker_t *self, tally_read_t **read_p);    // an answer of the reader
 
 //  ---- peers.c: workers' processes and the sink ----
-void tally_peers_hello(tally_broker_t *self, uint64_t route, uint64_t request,
-                       const uint8_t *sender, tally_chunk_t *frame);
+void tally_peers_hello(tally_broker_t *self, tally_caller_t *caller, uint64_t request,
+                       tally_chunk_t *frame);
+//  Does this worker, or whoever holds this lease, have that key?
+bool tally_peers_own(const tally_broker_t *self, uint64_t number, const char *key);
 void tally_peers_goodbye(tally_broker_t *self, uint64_t route);
 void tally_peers_look(tally_broker_t *self, tally_peer_t *peer);    // its lane's fd was readable
 tally_peer_t *tally_peers_find(const tally_broker_t *self, uint64_t number);
@@ -204,7 +218,8 @@ bool tally_recovery_feed(tally_broker_t *self);
 bool tally_recovery_doubtful(const tally_broker_t *self);
 
 //  ---- admin.c ----
-void tally_admin(tally_broker_t *self, uint64_t route, uint64_t request, tally_bytes_t text);
+void tally_admin(tally_broker_t *self, const tally_caller_t *caller, const tally_principal_t *who,
+                 uint64_t request, tally_bytes_t text);
 void tally_admin_read(tally_broker_t *self, tally_read_t *read);    // dead letters for people
 void tally_admin_committed(tally_broker_t *self, const tally_tick_result_t *result);
 void tally_admin_clear(tally_broker_t *self, tally_asked_list_t *list, const char *why);

@@ -9,10 +9,13 @@
 #define TALLY_CALLER_H
 
 #include "broker/rows.h"
+#include "lib/key_file.h"
 
 typedef struct {
     uint64_t route;
-    uint8_t sender[TALLY_SENDER_BYTES];
+    uint8_t sender[TALLY_SENDER_BYTES];         // as the core knows it
+    uint8_t wire_sender[TALLY_SENDER_BYTES];    // as the peer calls it
+    char key[TALLY_KEY_TEXT_BYTES + 1];         // its connection's; "" without CURVE
     char name[TALLY_NAME_BYTES_MAX + 1];
     uint64_t worker;    // 0: a client
     int64_t heard_ms;

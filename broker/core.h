@@ -185,6 +185,8 @@ size_t tally_core_memory_bytes(const tally_core_t *self);    // bodies cached no
 uint64_t tally_core_strays(const tally_core_t *self);
 bool tally_core_lease_holds(const tally_core_t *self, uint64_t lease, uint64_t message,
                             uint32_t *tenant);
+//  The worker that a lease is given to; 0 when there is no such lease.
+uint64_t tally_core_lease_worker(const tally_core_t *self, uint64_t id);
 
 //  Every invariant that can be checked by looking (counts add up, each message in one place, credit kept, heaps in
 //  order).  Asserts; O(everything): for tests and the simulator.

@@ -12,8 +12,7 @@ find_queues(const tally_core_t *self, const tally_hello_t *hello, tally_queue_t 
     for (uint8_t i = 0; i < hello->queue_count; i++) {
         tally_queue_t *queue = tally_queues_find(&self->queues, hello->queues[i]);
         if (queue == NULL) {
-            *fault = (tally_fault_t){TALLY_E_UNKNOWN, i,
-                                     "no such queue; create it first, or look for a typing error"};
+            *fault = (tally_fault_t){TALLY_E_UNKNOWN, i, TALLY_TEXT_NO_QUEUE};
             return 0;
         }
         bool known = false;

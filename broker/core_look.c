@@ -181,3 +181,10 @@ tally_core_lease_holds(const tally_core_t *self, uint64_t id, uint64_t message, 
     *tenant = lease->stream->tenant->row.id;
     return leased != NULL && leased->end == TALLY_END_OPEN;
 }
+
+uint64_t
+tally_core_lease_worker(const tally_core_t *self, uint64_t id)
+{
+    const tally_lease_t *lease = tally_table_find(&self->leases, id);
+    return lease == NULL ? 0 : lease->worker_number;
+}

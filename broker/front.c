@@ -11,6 +11,7 @@
 
 #include "broker/broker.h"
 #include "broker/gate.h"
+#include "broker/rights.h"
 #include "lib/failpoint.h"
 #include "lib/log.h"
 
@@ -21,6 +22,8 @@ static const tally_fault_t nobody_known = {TALLY_E_STATE, TALLY_NO_INDEX,
                                            "nobody is known on this connection; say hello first"};
 static const tally_fault_t away = {TALLY_E_AWAY, TALLY_NO_INDEX,
                                    "PostgreSQL is away; send again later, nothing happened"};
+static const tally_fault_t nobodys_key = {TALLY_E_REFUSED, TALLY_NO_INDEX,
+                                          "this key is not valid, or not any more"};
 static const tally_fault_t reader_full = {TALLY_E_BUSY, TALLY_NO_INDEX,
                                           "too many lookups wait; ask again later"};
 
@@ -113,11 +116,14 @@ tally_front_look_for_result(tally_broker_t *self, const tally_asker_t *asker)
 //  ---- hello ----------------------------------------------------------------------------------------------
 
 void
-tally_front_fill_welcome(const tally_broker_t *self, tally_welcome_t *welcome)
+tally_front_fill_welcome(const tally_broker_t *self, const tally_caller_t *caller,
+                         tally_welcome_t *welcome)
 {
+    const tally_principal_t *who = tally_door_of_key(self->door, caller->key, self->now_ms);
+    memcpy(welcome->sender, caller->wire_sender, TALLY_SENDER_BYTES);
     welcome->version = TALLY_WIRE_VERSION;
     welcome->broker_epoch = self->epoch;
-    welcome->last_sequence = (uint64_t)tally_core_sender_last(self->core, welcome->sender);
+    welcome->last_sequence = (uint64_t)tally_core_sender_last(self->core, caller->sender);
     welcome->body_inline_max = TALLY_BODY_INLINE_BYTES_MAX;
     welcome->blob_max = TALLY_BLOB_BYTES_MAX;
     welcome->frame_max = TALLY_FRAME_BYTES_MAX;
@@ -125,16 +131,17 @@ tally_front_fill_welcome(const tally_broker_t *self, tally_welcome_t *welcome)
     welcome->send_window = TALLY_SEND_WINDOW;
     welcome->beat_ms = TALLY_BEAT_MS;
     welcome->beats_missed_max = TALLY_BEATS_MISSED_MAX;
-    bool elsewhere = self->options.advertise_feed != NULL;
-    welcome->feed = tally_bytes_of(elsewhere ? self->options.advertise_feed
-                                             : tally_broadcast_endpoint(self->feed));
+    welcome->feed = tally_bytes_of(who == NULL ? ""
+                                               : tally_broadcast_endpoint_for(self->feed, who));
 }
 
 //  The sender is known to the core: makes its caller and says welcome.
 static void
-welcome(tally_broker_t *self, uint64_t route, uint64_t request, const uint8_t *sender,
+welcome(tally_broker_t *self, const tally_principal_t *who, uint64_t route, uint64_t request,
         const tally_hello_t *hello, tally_chunk_t *frame)
 {
+    uint8_t sender[TALLY_SENDER_BYTES];
+    tally_door_sender(who, hello->sender, sender);
     if (tally_callers_find(self->callers, route) == NULL
         && tally_callers_count(self->callers) >= TALLY_CLIENTS_MAX) {
         tally_caller_t *oldest = tally_callers_oldest(self->callers);
@@ -144,21 +151,39 @@ welcome(tally_broker_t *self, uint64_t route, uint64_t request, const uint8_t *s
     tally_caller_t *caller = tally_callers_require(self->callers, route, sender, self->now_ms);
     snprintf(caller->name, sizeof caller->name, "%.*s", (int)hello->name.size,
              (const char *)hello->name.data);
+    memcpy(caller->wire_sender, hello->sender, TALLY_SENDER_BYTES);
+    memcpy(caller->key, who->key, sizeof caller->key);
     caller->ready = true;
     if (hello->role == TALLY_ROLE_WORKER) {
-        tally_peers_hello(self, route, request, sender, frame);
+        tally_peers_hello(self, caller, request, frame);
         return;
     }
     tally_welcome_t answer = {0};
-    memcpy(answer.sender, sender, TALLY_SENDER_BYTES);
-    tally_front_fill_welcome(self, &answer);
+    tally_front_fill_welcome(self, caller, &answer);
     tally_welcome_write(&self->wire, request, &answer);
     tally_front_answer(self, route);
 }
 
+//  The row of a sender that nobody here knows is read first; finish_hello goes on.
 static void
-take_hello(tally_broker_t *self, uint64_t route, uint64_t request, tally_cursor_t cursor,
-           tally_bytes_t frame)
+ask_for_sender(tally_broker_t *self, const tally_principal_t *who, uint64_t route, uint64_t request,
+               const uint8_t *sender, tally_chunk_t *frame)
+{
+    tally_read_t *read = tally_read_new(TALLY_READ_SENDER);
+    memcpy(read->sender, sender, TALLY_SENDER_BYTES);
+    memcpy(read->key, who->key, sizeof read->key);
+    read->route = route;
+    read->request = request;
+    read->context = frame;    // its only reference: free() is as good as drop
+    if (tally_reader_ask(self->reader, &read) == -1) {
+        tally_read_destroy(&read);
+        tally_front_refuse(self, route, request, reader_full, AWAY_RETRY_MS);
+    }
+}
+
+static void
+take_hello(tally_broker_t *self, const tally_principal_t *who, uint64_t route, uint64_t request,
+           tally_cursor_t cursor, tally_bytes_t frame)
 {
     tally_hello_t hello;
     tally_fault_t fault = tally_hello_read(cursor, &hello);
@@ -166,6 +191,9 @@ take_hello(tally_broker_t *self, uint64_t route, uint64_t request, tally_cursor_
         && (hello.version_min > TALLY_WIRE_VERSION || hello.version_max < TALLY_WIRE_VERSION)) {
         fault = (tally_fault_t){TALLY_E_VERSION, TALLY_NO_INDEX,
                                 "no common version; this broker speaks version 1"};
+    }
+    if (fault.code == 0) {
+        fault = tally_rights_hello(who, &hello);
     }
     if (fault.code == 0 && tally_recovery_doubtful(self)) {
         fault = away;    // whoever knows another broker goes there
@@ -175,30 +203,24 @@ take_hello(tally_broker_t *self, uint64_t route, uint64_t request, tally_cursor_
                            fault.code == TALLY_E_AWAY ? AWAY_RETRY_MS : 0);
         return;
     }
-    uint8_t sender[TALLY_SENDER_BYTES];
-    memcpy(sender, hello.sender, sizeof sender);
-    bool fresh = sodium_is_zero(sender, sizeof sender) != 0;
+    bool fresh = sodium_is_zero(hello.sender, sizeof hello.sender) != 0;
     if (fresh) {
-        randombytes_buf(sender, sizeof sender);
+        randombytes_buf(hello.sender, sizeof hello.sender);
+    }
+    uint8_t sender[TALLY_SENDER_BYTES];
+    tally_door_sender(who, hello.sender, sender);
+    if (fresh) {
         tally_sender_row_t row = {0};
         memcpy(row.id, sender, sizeof sender);
         tally_core_load_sender(self->core, &row);
     }
     tally_chunk_t *chunk = tally_chunk_new(frame);
-    if (fresh || tally_core_knows_sender(self->core, sender)) {
-        welcome(self, route, request, sender, &hello, chunk);
-        tally_chunk_drop(&chunk);
+    if (!fresh && !tally_core_knows_sender(self->core, sender)) {
+        ask_for_sender(self, who, route, request, sender, chunk);
         return;
     }
-    tally_read_t *read = tally_read_new(TALLY_READ_SENDER);
-    memcpy(read->sender, sender, sizeof sender);
-    read->route = route;
-    read->request = request;
-    read->context = chunk;    // its only reference: free() is as good as drop
-    if (tally_reader_ask(self->reader, &read) == -1) {
-        tally_read_destroy(&read);
-        tally_front_refuse(self, route, request, reader_full, AWAY_RETRY_MS);
-    }
+    welcome(self, who, route, request, &hello, chunk);
+    tally_chunk_drop(&chunk);
 }
 
 static void
@@ -206,6 +228,11 @@ finish_hello(tally_broker_t *self, tally_read_t *read)
 {
     if (read->database != TALLY_DB_DONE) {
         tally_front_refuse(self, read->route, read->request, away, AWAY_RETRY_MS);
+        return;
+    }
+    const tally_principal_t *who = tally_door_of_key(self->door, read->key, self->now_ms);
+    if (who == NULL) {
+        tally_front_refuse(self, read->route, read->request, nobodys_key, 0);
         return;
     }
     //  Known meanwhile: an earlier hello's row, perhaps with sends since; it must not be set back.
@@ -226,7 +253,7 @@ finish_hello(tally_broker_t *self, tally_read_t *read)
     fault = tally_hello_read(cursor, &hello);
     assert(fault.code == 0);
     read->context = NULL;
-    welcome(self, read->route, read->request, read->sender, &hello, frame);
+    welcome(self, who, read->route, read->request, &hello, frame);
     tally_chunk_drop(&frame);
 }
 
@@ -328,7 +355,8 @@ empty_lobby(tally_broker_t *self)
 }
 
 static void
-take_send(tally_broker_t *self, tally_caller_t *caller, uint64_t request, tally_bytes_t frame)
+take_send(tally_broker_t *self, tally_caller_t *caller, const tally_principal_t *who,
+          uint64_t request, tally_bytes_t frame)
 {
     if (self->state != TALLY_SERVING) {
         tally_front_refuse(self, caller->route, request, away, AWAY_RETRY_MS);
@@ -338,6 +366,9 @@ take_send(tally_broker_t *self, tally_caller_t *caller, uint64_t request, tally_
     tally_head_t head;
     tally_send_t send;
     tally_fault_t fault = read_send(chunk, &head, &send);
+    if (fault.code == 0) {
+        fault = tally_rights_send(who, &send);
+    }
     tally_waiting_t waiting = {.messages = send.count, .chunk = chunk};
     if (fault.code != 0) {
         tally_front_refuse(self, caller->route, request, fault, 0);
@@ -352,14 +383,18 @@ take_send(tally_broker_t *self, tally_caller_t *caller, uint64_t request, tally_
 
 //  ---- fetch ----------------------------------------------------------------------------------------------
 
+//  A lease of another key is as good as none.
 static void
-take_fetch(tally_broker_t *self, uint64_t route, uint64_t request, tally_cursor_t cursor)
+take_fetch(tally_broker_t *self, const tally_principal_t *who, uint64_t route, uint64_t request,
+           tally_cursor_t cursor)
 {
     tally_fetch_t fetch;
     tally_fault_t fault = tally_fetch_read(cursor, &fetch);
     uint32_t tenant = 0;
     if (fault.code == 0
-        && !tally_core_lease_holds(self->core, fetch.lease, fetch.message, &tenant)) {
+        && (!tally_core_lease_holds(self->core, fetch.lease, fetch.message, &tenant)
+            || !tally_peers_own(self, tally_core_lease_worker(self->core, fetch.lease),
+                                who->key))) {
         fault = (tally_fault_t){TALLY_E_STALE, TALLY_NO_INDEX,
                                 "this lease does not hold that message any more"};
     }
@@ -417,41 +452,32 @@ tally_front_read(tally_broker_t *self, tally_read_t **read_p)
         break;
     case TALLY_READ_DEAD:
     case TALLY_READ_DEAD_COUNTS:
+    case TALLY_READ_AUDIT:
+    case TALLY_READ_AUDIT_RESULT:
         tally_admin_read(self, read);
+        break;
+    case TALLY_READ_PRINCIPALS:
+        tally_door_take(self->door, read, self->now_ms);
         break;
     }
     tally_read_destroy(read_p);
 }
 
+//  What only those may say who said hello, and over the connection of the same key.
 static void
-take_frame(tally_broker_t *self, uint64_t route, tally_bytes_t frame)
+take_verb(tally_broker_t *self, const tally_principal_t *who, tally_caller_t *caller,
+          const tally_head_t *head, tally_cursor_t cursor, tally_bytes_t frame)
 {
-    tally_head_t head = {0};
-    tally_cursor_t cursor;
-    tally_fault_t fault = tally_head_read(frame, &head, &cursor);
-    if (fault.code != 0) {
-        tally_front_refuse(self, route, head.request, fault, 0);
-        return;
-    }
-    if (head.verb == TALLY_HELLO) {
-        take_hello(self, route, head.request, cursor, frame);
-        return;
-    }
-    tally_caller_t *caller = tally_callers_find(self->callers, route);
-    if (caller == NULL || !caller->ready) {
-        tally_front_refuse(self, route, head.request, nobody_known, 0);
-        return;
-    }
-    caller->heard_ms = self->now_ms;
-    switch (head.verb) {
+    uint64_t route = caller->route;
+    switch (head->verb) {
     case TALLY_SEND:
-        take_send(self, caller, head.request, frame);
+        take_send(self, caller, who, head->request, frame);
         break;
     case TALLY_ADMIN:
-        tally_admin(self, route, head.request, tally_cursor_rest(&cursor));
+        tally_admin(self, caller, who, head->request, tally_cursor_rest(&cursor));
         break;
     case TALLY_FETCH:
-        take_fetch(self, route, head.request, cursor);
+        take_fetch(self, who, route, head->request, cursor);
         break;
     case TALLY_GOODBYE:
         tally_peers_goodbye(self, route);
@@ -459,9 +485,52 @@ take_frame(tally_broker_t *self, uint64_t route, tally_bytes_t frame)
         tally_callers_remove(self->callers, route);
         break;
     default:
-        fault = (tally_fault_t){TALLY_E_VERB, TALLY_NO_INDEX, "the front does not know this verb"};
+        assert(false);    // rights.c knows no other verb that may be said here
+    }
+}
+
+static void
+take_frame(tally_broker_t *self, const tally_principal_t *who, uint64_t route, tally_bytes_t frame)
+{
+    tally_head_t head = {0};
+    tally_cursor_t cursor;
+    tally_fault_t fault = tally_head_read(frame, &head, &cursor);
+    if (fault.code == 0 && who == NULL) {
+        fault = nobodys_key;
+    }
+    if (fault.code != 0) {
         tally_front_refuse(self, route, head.request, fault, 0);
-        break;
+        return;
+    }
+    if (head.verb == TALLY_HELLO) {
+        take_hello(self, who, route, head.request, cursor, frame);
+        return;
+    }
+    tally_caller_t *caller = tally_callers_find(self->callers, route);
+    if (caller == NULL || !caller->ready || strcmp(caller->key, who->key) != 0) {
+        tally_front_refuse(self, route, head.request, nobody_known, 0);
+        return;
+    }
+    caller->heard_ms = self->now_ms;
+    fault = head.verb == TALLY_RECORDS
+                ? (tally_fault_t){TALLY_E_VERB, TALLY_NO_INDEX, "records go to the sink"}
+                : tally_rights_verb(who, head.verb);
+    if (fault.code != 0) {
+        tally_front_refuse(self, route, head.request, fault, 0);
+        return;
+    }
+    take_verb(self, who, caller, &head, cursor, frame);
+}
+
+void
+tally_front_sweep(tally_broker_t *self)
+{
+    for (size_t i = tally_callers_count(self->callers); i > 0; i--) {
+        const tally_caller_t *caller = tally_callers_at(self->callers, i - 1);
+        if (tally_door_of_key(self->door, caller->key, self->now_ms) == NULL) {
+            tally_core_forget_sender(self->core, caller->sender);
+            tally_callers_remove(self->callers, caller->route);
+        }
     }
 }
 
@@ -507,7 +576,9 @@ take_message(tally_broker_t *self)
         }
         if (ours && whole) {
             TALLY_FAILPOINT(FRONT_RECEIVED);
-            take_frame(self, route, (tally_bytes_t){zmq_msg_data(&frame), zmq_msg_size(&frame)});
+            //  libzmq 4.3.4 may leave the metadata out of the identity; the frame always has it.
+            take_frame(self, tally_door_of_frame(self->door, &frame, self->now_ms), route,
+                       (tally_bytes_t){zmq_msg_data(&frame), zmq_msg_size(&frame)});
         } else {
             self->counters.frames_refused++;
         }

@@ -206,8 +206,7 @@ find_stream(tally_core_t *self, const tally_send_t *send, tally_send_answer_t *a
 {
     tally_queue_t *queue = tally_queues_find(&self->queues, send->queue);
     if (queue == NULL) {
-        *answer = refuse(self, NULL, TALLY_E_UNKNOWN,
-                         "no such queue; create it first, or look for a typing error");
+        *answer = refuse(self, NULL, TALLY_E_UNKNOWN, TALLY_TEXT_NO_QUEUE);
         return NULL;
     }
     tally_tenant_t *tenant = tally_tenants_find(&self->tenants, send->tenant);

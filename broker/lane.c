@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "broker/place.h"
 #include "lib/alloc.h"
 #include "lib/log.h"
 #include "lib/socket.h"
@@ -24,38 +25,15 @@ struct tally_lane {
     zsock_t *monitor;    // PAIR, events of `out`
     char *endpoint;
     tally_lane_state_t state;
+    int *fds;    // connections of which one is, or may become, our peer's
+    size_t fd_count;
 };
-
-static char *
-endpoint_of(const char *pattern, uint64_t worker)
-{
-    const char *mark = strchr(pattern, '%');
-    if (mark == NULL) {
-        return tally_strdup(pattern);
-    }
-    return tally_format("%.*s%" PRIu64 "%s", (int)(mark - pattern), pattern, worker, mark + 1);
-}
-
-//  As its peer reaches it.
-static char *
-endpoint_elsewhere(const char *pattern, uint64_t worker, const char *bound)
-{
-    char *endpoint = endpoint_of(pattern, worker);
-    size_t size = strlen(endpoint);
-    const char *port = strrchr(bound, ':') + 1;
-    if (size > 2 && strcmp(endpoint + size - 2, ":*") == 0) {
-        char *whole = tally_format("%.*s%s", (int)(size - 1), endpoint, port);
-        free(endpoint);
-        return whole;
-    }
-    return endpoint;
-}
 
 static int
 open_monitor(tally_lane_t *self)
 {
     char *where = tally_format("inproc://tally-lane-%" PRIu64, self->worker);
-    int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED;
+    int events = ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED;
     int rc = zmq_socket_monitor(zsock_resolve(self->out), where, events);
     if (rc == 0) {
         self->monitor = zsock_new_pair(NULL);
@@ -87,7 +65,8 @@ descriptors_are_left(void)
 }
 
 tally_lane_t *
-tally_lane_new(const char *pattern, const char *elsewhere, uint64_t worker, uint16_t credit)
+tally_lane_new(const char *pattern, const char *elsewhere, uint64_t worker, uint16_t credit,
+               const tally_socket_curve_t *curve)
 {
     assert(credit > 0);
     if (!descriptors_are_left()) {
@@ -98,13 +77,14 @@ tally_lane_new(const char *pattern, const char *elsewhere, uint64_t worker, uint
     tally_lane_t *self = tally_alloc(sizeof *self);
     self->worker = worker;
     self->state = TALLY_LANE_WAITING;
-    char *endpoint = endpoint_of(pattern, worker);
+    char *endpoint = tally_place_of(pattern, worker);
     self->out = zsock_new(ZMQ_PUSH);
     assert(self->out != NULL);
     //  A PULL peer has nothing to say once it is there.
     const tally_socket_options_t options = {.send_max = credit + NOTICES_ROOM,
                                             .receive_max = 1,
-                                            .frame_bytes_max = TALLY_HANDSHAKE_BYTES_MAX};
+                                            .frame_bytes_max = TALLY_HANDSHAKE_BYTES_MAX,
+                                            .curve = curve};
     if (open_monitor(self) == -1
         || tally_socket_bind(zsock_resolve(self->out), endpoint, &options) == -1) {
         tally_log_error("could not bind lane: %s  endpoint=%s", zmq_strerror(errno), endpoint);
@@ -113,12 +93,9 @@ tally_lane_new(const char *pattern, const char *elsewhere, uint64_t worker, uint
         return NULL;
     }
     free(endpoint);
-    self->endpoint = zsock_last_endpoint(self->out);
-    if (elsewhere != NULL) {
-        char *bound = self->endpoint;
-        self->endpoint = endpoint_elsewhere(elsewhere, worker, bound);
-        free(bound);
-    }
+    char *bound = zsock_last_endpoint(self->out);
+    self->endpoint = tally_place_told(elsewhere, worker, bound);
+    free(bound);
     return self;
 }
 
@@ -135,6 +112,7 @@ tally_lane_destroy(tally_lane_t **self_p)
     zsock_destroy(&self->monitor);
     zsock_destroy(&self->out);
     free(self->endpoint);
+    free(self->fds);
     free(self);
     *self_p = NULL;
 }
@@ -159,30 +137,61 @@ tally_lane_fd(const tally_lane_t *self)
 
 //  One event: its number, 0 when there is none.  An event is two frames: number and value, then address.
 static int
-next_event(zsock_t *monitor)
+next_event(zsock_t *monitor, int *value)
 {
     uint8_t head[6];
     int size = zmq_recv(zsock_resolve(monitor), head, sizeof head, ZMQ_DONTWAIT);
-    if (size < 2) {
+    if (size != (int)sizeof head) {
         return 0;
     }
     zmq_recv(zsock_resolve(monitor), NULL, 0, ZMQ_DONTWAIT);    // the address, of no use here
     uint16_t event;
+    int32_t number;
     memcpy(&event, head, sizeof event);    // in host order, says zmq_socket_monitor(3)
+    memcpy(&number, head + sizeof event, sizeof number);
+    *value = number;
     return event;
+}
+
+//  False when it was none of them.
+static bool
+drop_fd(tally_lane_t *self, int fd)
+{
+    for (size_t i = 0; i < self->fd_count; i++) {
+        if (self->fds[i] == fd) {
+            self->fds[i] = self->fds[--self->fd_count];
+            return true;
+        }
+    }
+    return false;
+}
+
+//  libzmq does not say which connection got through its handshake, so all that were accepted by then are kept in mind;
+//  strangers among them are thrown out by libzmq within its time for handshakes.  Whoever comes later is a stranger, or
+//  a second peer.
+static void
+take_event(tally_lane_t *self, int event, int value)
+{
+    if (event == ZMQ_EVENT_ACCEPTED && self->state == TALLY_LANE_WAITING) {
+        self->fds = tally_realloc_array(self->fds, self->fd_count + 1, sizeof *self->fds);
+        self->fds[self->fd_count++] = value;
+    } else if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
+        //  With a second peer PUSH would share the leases out.  (Unbinding after the first would keep others away, but
+        //  libzmq ends the connections a listener accepted together with it.)
+        self->state = self->state == TALLY_LANE_WAITING ? TALLY_LANE_OPEN : TALLY_LANE_CLOSED;
+    } else if (event == ZMQ_EVENT_DISCONNECTED && drop_fd(self, value) && self->fd_count == 0
+               && self->state == TALLY_LANE_OPEN) {
+        self->state = TALLY_LANE_CLOSED;
+    }
 }
 
 tally_lane_state_t
 tally_lane_look(tally_lane_t *self)
 {
-    for (int event = next_event(self->monitor); event != 0; event = next_event(self->monitor)) {
-        if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED && self->state == TALLY_LANE_WAITING) {
-            self->state = TALLY_LANE_OPEN;
-        } else if (self->state == TALLY_LANE_OPEN) {
-            //  Gone; or a second peer, with whom PUSH would share the leases out.  (Unbinding after the first would
-            //  keep others away, but libzmq ends the connections a listener accepted together with it.)
-            self->state = TALLY_LANE_CLOSED;
-        }
+    int value = 0;
+    for (int event = next_event(self->monitor, &value); event != 0;
+         event = next_event(self->monitor, &value)) {
+        take_event(self, event, value);
     }
     return self->state;
 }

@@ -185,9 +185,28 @@ watch_ticks(tally_broker_t *self)
     }
 }
 
+//  Whoever lost its rights is forgotten, and thrown out of the feed; workers are seen to by the sweep.
+static void
+turn_door(tally_broker_t *self)
+{
+    tally_door_look(self->door, self->now_ms);
+    tally_broadcast_look(self->feed);
+    uint64_t losses = tally_door_losses(self->door, self->now_ms);
+    if (losses != self->door_losses) {
+        self->door_losses = losses;
+        tally_front_sweep(self);
+        tally_broadcast_restart(self->feed);
+    }
+    if (!tally_door_stands(self->door)) {
+        tally_log_error("the ZAP handler has ended; not serving without it");
+        self->fatal = true;
+    }
+}
+
 static void
 turn_timers(tally_broker_t *self)
 {
+    turn_door(self);
     if (self->now_ms >= self->beat_at_ms) {
         tally_peers_beat(self);
         tally_peers_sweep(self);
@@ -246,14 +265,21 @@ look_at_ticks(tally_broker_t *self)
     }
 }
 
+static void
+take_reads(tally_broker_t *self, tally_reader_t *reader)
+{
+    for (tally_read_t *read = tally_reader_take(reader); read != NULL;
+         read = tally_reader_take(reader)) {
+        tally_front_read(self, &read);
+    }
+}
+
 //  True when the frames' sockets may hold more than this turn took.
 static bool
 turn_sockets(tally_broker_t *self)
 {
-    for (tally_read_t *read = tally_reader_take(self->reader); read != NULL;
-         read = tally_reader_take(self->reader)) {
-        tally_front_read(self, &read);
-    }
+    take_reads(self, self->reader);
+    take_reads(self, tally_door_reader(self->door));
     if (self->state == TALLY_SERVING && !tally_recovery_feed(self)) {
         return false;    // inputs of a lost tick come first
     }
@@ -269,6 +295,10 @@ tally_broker_run(tally_broker_t *self, int stop_fd)
     tally_broker_watch(self, (int)zsock_fd(self->front), self->front);
     tally_broker_watch(self, (int)zsock_fd(self->sink), self->sink);
     tally_broker_watch(self, tally_reader_fd(self->reader), self->reader);
+    tally_broker_watch(self, tally_reader_fd(tally_door_reader(self->door)), self->reader);
+    if (tally_door_fd(self->door) != -1) {
+        tally_broker_watch(self, tally_door_fd(self->door), self->reader);    // looked at each turn
+    }
     bool more = true;
     while (!self->fatal) {
         watch_ticks(self);

@@ -9,6 +9,7 @@
 
 #include "broker/broker.h"
 #include "broker/gate.h"
+#include "broker/rights.h"
 #include "lib/alloc.h"
 #include "lib/failpoint.h"
 #include "lib/json.h"
@@ -56,15 +57,15 @@ leave(tally_broker_t *self, tally_peer_t *peer, tally_gone_t how, const char *wh
 }
 
 static void
-write_welcome(tally_broker_t *self, uint64_t request, const tally_peer_t *peer)
+write_welcome(tally_broker_t *self, uint64_t request, const tally_caller_t *caller,
+              const tally_peer_t *peer)
 {
     bool elsewhere = self->options.advertise_sink != NULL;
     tally_welcome_t welcome = {.worker = peer->number,
                                .lane = tally_bytes_of(tally_lane_endpoint(peer->lane)),
                                .sink = tally_bytes_of(elsewhere ? self->options.advertise_sink
                                                                 : self->sink_endpoint)};
-    memcpy(welcome.sender, peer->sender, TALLY_SENDER_BYTES);
-    tally_front_fill_welcome(self, &welcome);
+    tally_front_fill_welcome(self, caller, &welcome);
     tally_welcome_write(&self->wire, request, &welcome);
     tally_front_answer(self, peer->route);
 }
@@ -82,22 +83,32 @@ check_hello(const tally_broker_t *self, const tally_hello_t *hello)
         if (tally_core_queue_find(self->core, hello->queues[i]) == NULL) {
             fault.code = TALLY_E_UNKNOWN;
             fault.index = i;
-            fault.text = "no such queue; tally queue ls shows them, tally queue put makes one";
+            fault.text = TALLY_TEXT_NO_QUEUE;
         }
     }
     return fault;
 }
 
+//  A lane is the worker's alone: nobody with another key gets through its handshake.
+static tally_lane_t *
+open_lane(tally_broker_t *self, const tally_peer_t *peer)
+{
+    return tally_lane_new(self->options.lanes, self->options.advertise_lanes, peer->number,
+                          peer->hello.credit,
+                          tally_door_curve(self->door, TALLY_DOMAIN_LANE, peer->key));
+}
+
 void
-tally_peers_hello(tally_broker_t *self, uint64_t route, uint64_t request, const uint8_t *sender,
+tally_peers_hello(tally_broker_t *self, tally_caller_t *caller, uint64_t request,
                   tally_chunk_t *frame)
 {
     TALLY_FAILPOINT(WORKER_HELLO);
+    uint64_t route = caller->route;
     tally_peer_t *peer = tally_alloc(sizeof *peer);
     peer->frame = tally_chunk_hold(frame);
     peer->route = route;
     peer->since_ms = self->now_ms;
-    memcpy(peer->sender, sender, TALLY_SENDER_BYTES);
+    memcpy(peer->key, caller->key, sizeof peer->key);
     tally_head_t head;
     tally_cursor_t cursor;
     tally_fault_t fault = tally_head_read((tally_bytes_t){frame->data, frame->size}, &head,
@@ -109,8 +120,7 @@ tally_peers_hello(tally_broker_t *self, uint64_t route, uint64_t request, const 
     fault = check_hello(self, &peer->hello);
     if (fault.code == 0) {
         peer->number = ++self->last_worker;
-        peer->lane = tally_lane_new(self->options.lanes, self->options.advertise_lanes,
-                                    peer->number, peer->hello.credit);
+        peer->lane = open_lane(self, peer);
         if (peer->lane == NULL) {
             fault = (tally_fault_t){TALLY_E_INTERNAL, TALLY_NO_INDEX,
                                     "no lane could be bound; see the broker's log"};
@@ -123,12 +133,10 @@ tally_peers_hello(tally_broker_t *self, uint64_t route, uint64_t request, const 
     }
     tally_peers_goodbye(self,
                         route);    // the same connection said hello before: that worker is over
-    tally_caller_t *caller = tally_callers_find(self->callers, route);
-    assert(caller != NULL);
     caller->worker = peer->number;
     *TALLY_PUSH(&self->peers) = peer;
     tally_broker_watch(self, tally_lane_fd(peer->lane), peer);
-    write_welcome(self, request, peer);
+    write_welcome(self, request, caller, peer);
     TALLY_FAILPOINT(WORKER_WELCOMED);
     tally_peers_look(self, peer);
 }
@@ -205,6 +213,9 @@ tally_peers_sweep(tally_broker_t *self)
     size_t kept = 0;
     for (size_t i = 0; i < self->peers.count; i++) {
         tally_peer_t *peer = self->peers.items[i];
+        if (tally_door_of_key(self->door, peer->key, self->now_ms) == NULL) {
+            leave(self, peer, TALLY_GONE_DEAD, "its key is not valid any more");
+        }
         if (!peer->joined && self->now_ms - peer->since_ms > CONNECT_MS) {
             leave(self, peer, TALLY_GONE_DEAD, "it did not connect to its lane");
         }
@@ -269,8 +280,48 @@ publish_record(tally_broker_t *self, const tally_record_t *record)
     tally_broadcast_publish(self->feed, record->text, object);
 }
 
+bool
+tally_peers_own(const tally_broker_t *self, uint64_t number, const char *key)
+{
+    if (!tally_door_locked(self->door)) {
+        return true;    // the token decides, whoever brings it
+    }
+    const tally_peer_t *peer = tally_peers_find(self, number);
+    return peer != NULL && strcmp(peer->key, key) == 0;
+}
+
+//  The worker that speaks, and the holder of each lease it speaks of, have the key of this connection.
+static tally_fault_t
+check_owner(const tally_broker_t *self, const tally_principal_t *who,
+            const tally_records_t *records)
+{
+    static const tally_fault_t anothers = {TALLY_E_STALE, TALLY_NO_INDEX,
+                                           "a worker or a lease of another key, or of nobody"};
+    if (who == NULL) {
+        return anothers;
+    }
+    tally_fault_t fault = tally_rights_verb(who, TALLY_RECORDS);
+    if (fault.code != 0 || !tally_door_locked(self->door)) {
+        return fault;
+    }
+    if (!tally_peers_own(self, records->worker, who->key)) {
+        return anothers;
+    }
+    tally_cursor_t cursor = records->records;
+    for (uint16_t i = 0; i < records->count; i++) {
+        tally_record_t record;
+        tally_record_read(&cursor, &record);
+        uint64_t holder = tally_core_lease_worker(self->core, record.lease);
+        //  A lease that nobody holds is stale; the core counts it.
+        if (holder != 0 && holder != records->worker && !tally_peers_own(self, holder, who->key)) {
+            return anothers;
+        }
+    }
+    return fault;
+}
+
 static void
-take_records(tally_broker_t *self, tally_bytes_t frame)
+take_records(tally_broker_t *self, const tally_principal_t *who, tally_bytes_t frame)
 {
     tally_head_t head;
     tally_cursor_t cursor;
@@ -281,6 +332,9 @@ take_records(tally_broker_t *self, tally_bytes_t frame)
     }
     if (fault.code == 0) {
         fault = tally_records_read(cursor, &records);
+    }
+    if (fault.code == 0) {
+        fault = check_owner(self, who, &records);
     }
     if (fault.code != 0) {
         self->counters.frames_refused++;
@@ -374,7 +428,8 @@ tally_sink_turn(tally_broker_t *self, size_t frames_max)
         bool first = !self->sink_inside;
         self->sink_inside = zmq_msg_more(&message) != 0;
         if (first && !self->sink_inside) {
-            take_records(self, (tally_bytes_t){zmq_msg_data(&message), zmq_msg_size(&message)});
+            take_records(self, tally_door_of_frame(self->door, &message, self->now_ms),
+                         (tally_bytes_t){zmq_msg_data(&message), zmq_msg_size(&message)});
         } else {
             self->counters
                 .frames_refused++;    // a frame of a multipart: the protocol has none here

@@ -38,6 +38,12 @@ tally_read_destroy(tally_read_t **self_p)
     free(self->missing);
     free(self->body);
     json_decref(self->json);
+    tally_principal_list_free(&self->principals);
+    free(self->note.who);
+    free(self->note.key);
+    free(self->note.action);
+    free(self->note.request);
+    free(self->note.result);
     free(self);
     *self_p = NULL;
 }
@@ -159,7 +165,7 @@ add_standby(void *context, tally_bytes_t instance, int64_t since_ms)
 }
 
 static void
-answer(tally_recover_store_t *store, tally_read_t *read)
+answer(tally_recover_store_t *store, tally_door_store_t *door, tally_read_t *read)
 {
     switch (read->kind) {
     case TALLY_READ_SENDER:
@@ -187,6 +193,17 @@ answer(tally_recover_store_t *store, tally_read_t *read)
             tally_db_t *db = tally_recover_store_db(store);
             read->database = tally_place_store_standbys(db, add_standby, read);
         }
+    case TALLY_READ_PRINCIPALS:
+        read->database = tally_door_store_load(door, read->version, &read->principals);
+        break;
+    case TALLY_READ_AUDIT: {
+        const tally_audit_t audit = {read->note.who, read->note.key, read->note.action,
+                                     read->note.request};
+        read->database = tally_door_store_audit(door, &audit, &read->audit);
+        break;
+    }
+    case TALLY_READ_AUDIT_RESULT:
+        read->database = tally_door_store_audit_result(door, read->audit, read->note.result);
         break;
     }
 }
@@ -194,7 +211,8 @@ answer(tally_recover_store_t *store, tally_read_t *read)
 static void
 run_reader(zsock_t *pipe, void *args)
 {
-    tally_recover_store_t *store = tally_recover_store_new(args);
+    tally_recover_store_t *store = tally_recover_store_new(args);    // connect when needed
+    tally_door_store_t *door = tally_door_store_new(args);
     zsock_signal(pipe, 0);
     for (;;) {
         zmq_msg_t message;
@@ -210,11 +228,12 @@ run_reader(zsock_t *pipe, void *args)
         tally_read_t *read;
         memcpy(&read, zmq_msg_data(&message), sizeof read);
         zmq_msg_close(&message);
-        answer(store, read);
+        answer(store, door, read);
         int rc = zmq_send(zsock_resolve(pipe), &read, sizeof read, 0);
         assert(rc == (int)sizeof read);
     }
     tally_recover_store_destroy(&store);
+    tally_door_store_destroy(&door);
 }
 
 //  ---- in the loop ----------------------------------------------------------------------------------------

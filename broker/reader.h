@@ -10,6 +10,7 @@
 
 #include <jansson.h>
 
+#include "broker/door_store.h"
 #include "broker/rows.h"
 #include "lib/db.h"
 
@@ -20,6 +21,10 @@ typedef enum {
     TALLY_READ_DEAD,           // tenant, queue, message, limit -> json (array)
     TALLY_READ_DEAD_COUNTS,    // -> json (object: queue id -> count)
     TALLY_READ_STANDBYS,       // -> json (array: who stands by)
+    //  of the door's reader alone
+    TALLY_READ_PRINCIPALS,      // version -> principals
+    TALLY_READ_AUDIT,           // note -> audit; the one thing written here, and only added
+    TALLY_READ_AUDIT_RESULT,    // audit, note.result
 } tally_read_kind_t;
 
 //  What dead letters are read for.
@@ -28,6 +33,11 @@ typedef enum {
     TALLY_READ_THEN_RETRY,
     TALLY_READ_THEN_DROP
 } tally_read_then_t;
+
+//  What the audit record says of an action; texts are owned, or NULL.
+typedef struct {
+    char *who, *key, *action, *request, *result;
+} tally_audit_note_t;
 
 typedef struct {
     tally_read_kind_t kind;
@@ -42,6 +52,10 @@ typedef struct {
     uint64_t message;
     size_t limit;
     bool with_body;
+    char key[TALLY_KEY_TEXT_BYTES + 1];    // of who said hello; "" without CURVE
+    int64_t audit;                         // the action that this is part of; 0: none
+    tally_audit_note_t note;
+    int64_t version;
     //  the answer
     tally_db_outcome_t database;    // DONE, or why there is none
     bool found;
@@ -52,6 +66,7 @@ typedef struct {
     uint8_t *body;
     size_t body_size;
     json_t *json;
+    tally_principal_list_t principals;
 } tally_read_t;
 
 tally_read_t *tally_read_new(tally_read_kind_t kind);

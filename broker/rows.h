@@ -7,6 +7,10 @@
 
 #include "lib/wire.h"
 
+//  What is not there and what is not the asker's are told in the same words.
+#define TALLY_TEXT_NO_QUEUE "no such queue; create it first, or look for a typing error"
+#define TALLY_TEXT_NO_TENANT "no such tenant; \"tenant\" must name one that has sent something"
+
 //  Who waits for a result: also the key of tally.result.
 typedef struct {
     uint8_t sender[TALLY_SENDER_BYTES];

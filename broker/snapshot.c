@@ -271,7 +271,9 @@ tally_snapshot_publish(tally_broker_t *self)
     }
     for (size_t i = 0; i < tally_core_tenant_count(self->core); i++) {
         const tally_tenant_row_t *row = tally_core_tenant_at(self->core, i);
-        publish_named(self, "tenant", row->name, tally_snapshot_tenant(self, row));
+        json_t *tenant = tally_snapshot_tenant(self, row);
+        json_object_set_new(tenant, "tenant", json_string(row->name));
+        publish_named(self, "tenant", row->name, tenant);
     }
     json_t *workers = tally_snapshot_workers(self);
     size_t index;

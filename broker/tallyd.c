@@ -24,7 +24,7 @@
 #include "lib/migrations.h"
 #include "lib/socket.h"
 
-#define ENDPOINTS 7    // see find_endpoints()
+#define ENDPOINTS 9    // see find_endpoints()
 
 static const tally_config_key_t keys[] = {
     {"front", "endpoint for clients and workers; of several brokers, a list",
@@ -39,6 +39,11 @@ static const tally_config_key_t keys[] = {
      0, 0},
     {"advertise-lanes", "lane as its worker reaches it, when that is elsewhere", NULL,
      TALLY_CONFIG_TEXT, 0, 0},
+    {"feeds", "endpoint of a tenant's own feed, % becomes a number", NULL, TALLY_CONFIG_TEXT, 0, 0},
+    {"advertise-feeds", "such a feed as others reach it, when that is elsewhere", NULL,
+     TALLY_CONFIG_TEXT, 0, 0},
+    {"curve", "yes: keys on every listener", "no", TALLY_CONFIG_TEXT, 0, 0},
+    {"key", "file of the broker's key pair", NULL, TALLY_CONFIG_TEXT, 0, 0},
     {"db", "how to connect to PostgreSQL (libpq conninfo or URI)", "dbname=tally",
      TALLY_CONFIG_TEXT, 0, 0},
     {"body-cache-mb", "memory for bodies of waiting messages", "128", TALLY_CONFIG_NUMBER, 0,
@@ -58,24 +63,10 @@ is_yes(const tally_config_t *config, const char *key)
     return strcmp(tally_config_get(config, key), "yes") == 0;
 }
 
-//  Loopback and ipc only: everything else needs keys, which this version does not have.
-static bool
-may_listen(const char *endpoint)
-{
-    static const char *const good[] = {"ipc://", "tcp://127.", "tcp://localhost:", "tcp://[::1]:"};
-    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
-        if (strncmp(endpoint, good[i], strlen(good[i])) == 0) {
-            return true;
-        }
-    }
-    tally_log_error("cannot listen on %s: only ipc:// and loopback are allowed without CURVE",
-                    endpoint);
-    return false;
-}
-
 static zsock_t *
-bind_socket(int type, const char *endpoint, char **bound)
+bind_socket(tally_broker_t *self, int type, const char *endpoint, char **bound)
 {
+    const char *domain = type == ZMQ_ROUTER ? TALLY_DOMAIN_FRONT : TALLY_DOMAIN_SINK;
     if (type == ZMQ_ROUTER) {
         zsys_init();
         tally_socket_hide_numbers();
@@ -84,7 +75,8 @@ bind_socket(int type, const char *endpoint, char **bound)
     assert(socket != NULL);
     const tally_socket_options_t options = {.send_max = TALLY_FRONT_FRAMES_MAX,
                                             .receive_max = TALLY_FRONT_FRAMES_MAX,
-                                            .frame_bytes_max = TALLY_FRAME_BYTES_MAX};
+                                            .frame_bytes_max = TALLY_FRAME_BYTES_MAX,
+                                            .curve = tally_door_curve(self->door, domain, "")};
     if (tally_socket_bind(zsock_resolve(socket), endpoint, &options) == -1) {
         tally_log_error("could not bind %s: %s", endpoint, zmq_strerror(errno));
         zsock_destroy(&socket);
@@ -94,22 +86,51 @@ bind_socket(int type, const char *endpoint, char **bound)
     return socket;
 }
 
+//  0, or an exit code.  Nothing is bound before the ZAP handler is there.
 static int
-check_endpoints(const tally_broker_options_t *options)
+open_door(tally_broker_t *self)
 {
-    bool good = may_listen(options->front) && may_listen(options->sink) && may_listen(options->feed)
-                && may_listen(options->lanes);
-    return good ? 0 : 78;
+    const tally_broker_options_t *options = &self->options;
+    const tally_door_options_t door = {options->curve, options->key, options->db};
+    int code;
+    self->door = tally_door_new(&door, &code);
+    if (self->door == NULL) {
+        return code;
+    }
+    const struct {
+        const char *endpoint;
+        bool told;    // to peers, as it is
+    } listeners[] = {{options->front, false},
+                     {options->sink, options->advertise_sink == NULL},
+                     {options->feed, options->advertise_feed == NULL},
+                     {options->lanes, options->advertise_lanes == NULL},
+                     {options->feeds, options->advertise_feeds == NULL}};
+    for (size_t i = 0; i < sizeof listeners / sizeof listeners[0]; i++) {
+        if (listeners[i].endpoint != NULL
+            && !tally_door_may_listen(self->door, listeners[i].endpoint, listeners[i].told)) {
+            return 78;
+        }
+    }
+    return 0;
 }
 
 static int
 open_sockets(tally_broker_t *self)
 {
     const tally_broker_options_t *options = &self->options;
-    self->front = bind_socket(ZMQ_ROUTER, options->front, &self->front_endpoint);
-    self->sink = bind_socket(ZMQ_PULL, options->sink, &self->sink_endpoint);
-    self->feed = tally_broadcast_new(options->feed, self->epoch);
-    return self->front == NULL || self->sink == NULL || self->feed == NULL ? 73 : 0;
+    const tally_broadcast_options_t feed = {.endpoint = options->feed,
+                                            .advertise = options->advertise_feed,
+                                            .feeds = options->feeds,
+                                            .advertise_feeds = options->advertise_feeds,
+                                            .epoch = self->epoch,
+                                            .door = self->door};
+    self->front = bind_socket(self, ZMQ_ROUTER, options->front, &self->front_endpoint);
+    self->sink = bind_socket(self, ZMQ_PULL, options->sink, &self->sink_endpoint);
+    self->feed = tally_broadcast_new(&feed);
+    if (self->front == NULL || self->sink == NULL || self->feed == NULL) {
+        return 73;
+    }
+    return tally_door_test(self->door, self->front_endpoint);
 }
 
 static void
@@ -120,6 +141,7 @@ close_broker(tally_broker_t *self)
     zsock_destroy(&self->front);
     zsock_destroy(&self->sink);
     tally_broadcast_destroy(&self->feed);
+    tally_door_destroy(&self->door);    // after the last listener
     tally_tick_store_destroy(&self->ticks);
     tally_recover_store_destroy(&self->recovery);
     tally_core_destroy(&self->core);
@@ -176,10 +198,7 @@ open_signals(void)
 static int
 become_active(tally_broker_t *self, int stop_fd, bool *stopped)
 {
-    int rc = check_endpoints(&self->options);
-    if (rc == 0) {
-        rc = tally_recovery_check(self);
-    }
+    int rc = tally_recovery_check(self);
     while (rc == 0) {
         uint64_t silent = 0;
         tally_standby_end_t end = tally_standby_wait(&self->options, stop_fd, &silent);
@@ -211,15 +230,21 @@ serve(tally_broker_t *self, int stop_fd)
     self->started_ms = tally_clock_now_ms();
     self->meter = tally_meter_new(tally_clock_now_ns());
     bool stopped = false;
-    int rc = become_active(self, stop_fd, &stopped);
+    int rc = open_door(self);
+    if (rc == 0) {
+        rc = become_active(self, stop_fd, &stopped);
+    }
+    if (rc == 0 && !stopped) {
+        rc = tally_door_load(self->door, tally_clock_now_ms());
+    }
     if (rc == 0 && !stopped) {
         rc = open_sockets(self);
     }
     if (rc == 0 && !stopped) {
         self->reader = tally_reader_new(self->options.db);
-        tally_log_info("ready  front=%s sink=%s feed=%s epoch=%llu", self->front_endpoint,
+        tally_log_info("ready  front=%s sink=%s feed=%s curve=%s epoch=%llu", self->front_endpoint,
                        self->sink_endpoint, tally_broadcast_endpoint(self->feed),
-                       (unsigned long long)self->epoch);
+                       self->options.curve ? "yes" : "no", (unsigned long long)self->epoch);
         rc = tally_broker_run(self, stop_fd);
     }
     close_broker(self);
@@ -249,10 +274,9 @@ migrate(const char *conninfo)
 static int
 find_endpoints(const tally_config_t *config, char *endpoints[ENDPOINTS])
 {
-    static const char *const lists[ENDPOINTS] = {"front",          "sink",
-                                                 "feed",           "lanes",
-                                                 "advertise-sink", "advertise-feed",
-                                                 "advertise-lanes"};
+    static const char *const lists[ENDPOINTS] =
+        {"front",           "sink",  "feed",           "lanes", "advertise-sink", "advertise-feed",
+         "advertise-lanes", "feeds", "advertise-feeds"};
     int64_t seat = tally_config_number(config, "seat");
     for (size_t i = 0; i < ENDPOINTS; i++) {
         const char *list = tally_config_get(config, lists[i]);
@@ -296,6 +320,10 @@ main(int argc, char **argv)
                         .advertise_sink = endpoints[4],
                         .advertise_feed = endpoints[5],
                         .advertise_lanes = endpoints[6],
+                        .feeds = endpoints[7],
+                        .advertise_feeds = endpoints[8],
+                        .curve = is_yes(config, "curve"),
+                        .key = tally_config_get(config, "key"),
                         .db = tally_config_get(config, "db"),
                         .instance = instance,
                         .body_cache_bytes_max = (size_t)tally_config_number(config, "body-cache-mb")

@@ -55,6 +55,7 @@
 #define TALLY_CLIENTS_MAX 65536    // senders known to the broker's memory
 #define TALLY_TENANTS_MAX 100000
 #define TALLY_QUEUES_MAX 1000
+#define TALLY_FEEDS_MAX 1000    // sets of tenants with a feed of their own
 #define TALLY_PLAN_MESSAGES_MAX                                                                    \
     1024    // messages in one tick; what comes more waits for the next, which starts sooner
 #define TALLY_PLAN_BYTES_MAX (32 * 1024 * 1024)

@@ -11,7 +11,11 @@
 #include <sys/random.h>
 #include <zmq.h>
 
+#include "lib/key_file.h"
 #include "lib/limits.h"
+
+//  In every libzmq 4.3, although zmq.h declares it among the drafts.
+#define ZAP_ENFORCE_DOMAIN 93
 
 static void
 set(void *socket, int option, int value)
@@ -95,6 +99,38 @@ set_all(void *socket, const tally_socket_options_t *options)
     }
 }
 
+static void
+set_text(void *socket, int option, const char *value)
+{
+    int rc = zmq_setsockopt(socket, option, value, strlen(value));
+    assert(rc == 0);
+}
+
+static void
+set_key(void *socket, int option, const char *key)
+{
+    int rc = zmq_setsockopt(socket, option, key, TALLY_KEY_TEXT_BYTES + 1);
+    assert(rc == 0);    // whoever read the key has checked it
+}
+
+//  ZAP_ENFORCE_DOMAIN: without it libzmq lets everybody in while no ZAP handler is there.
+static void
+set_server(void *socket, const tally_socket_curve_t *curve)
+{
+    set(socket, ZMQ_CURVE_SERVER, 1);
+    set_key(socket, ZMQ_CURVE_SECRETKEY, curve->secret_key);
+    set_text(socket, ZMQ_ZAP_DOMAIN, curve->domain);
+    set(socket, ZAP_ENFORCE_DOMAIN, 1);
+}
+
+static void
+set_client(void *socket, const tally_socket_curve_t *curve)
+{
+    set_key(socket, ZMQ_CURVE_SERVERKEY, curve->server_key);
+    set_key(socket, ZMQ_CURVE_PUBLICKEY, curve->public_key);
+    set_key(socket, ZMQ_CURVE_SECRETKEY, curve->secret_key);
+}
+
 //  libzmq looks at one address of a name, so both ends must mean the same kind: names are IPv4, [::1] is not.
 static void
 set_address_kind(void *socket, const char *endpoint)
@@ -111,6 +147,9 @@ tally_socket_bind(void *socket, const char *endpoint, const tally_socket_options
     }
     set_all(socket, options);
     set_address_kind(socket, endpoint);
+    if (options->curve != NULL) {
+        set_server(socket, options->curve);
+    }
     return zmq_bind(socket, endpoint);
 }
 
@@ -123,6 +162,9 @@ tally_socket_connect(void *socket, const char *endpoint, const tally_socket_opti
     }
     set_all(socket, options);
     set_address_kind(socket, endpoint);
+    if (options->curve != NULL) {
+        set_client(socket, options->curve);
+    }
     return zmq_connect(socket, endpoint);
 }
 

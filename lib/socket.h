@@ -14,12 +14,21 @@
 
 #include "lib/bytes.h"
 
+//  Keys in Z85, 40 characters; borrowed during the call.
+typedef struct {
+    const char *public_key;    // ours, when connecting
+    const char *secret_key;    // ours
+    const char *server_key;    // connecting: the only server we speak to
+    const char *domain;        // binding: what ZAP is asked under; without a handler nobody gets in
+} tally_socket_curve_t;
+
 typedef struct {
     int send_max;    // high-water mark a peer, in frames; 0: no bound, say why where you ask for it
     int receive_max;            // the same for what comes in
     int64_t frame_bytes_max;    // of what comes in; a peer that announces more is disconnected
     int linger_ms;              // how long a closed socket may go on sending
     bool once;                  // connecting: a connection that ends is not made again
+    const tally_socket_curve_t *curve;    // NULL: no encryption, and nobody is known by a key
 } tally_socket_options_t;
 
 //  `socket` is libzmq's own (zsock_resolve() of a zsock_t), not yet bound or connected, and stays the caller's.

@@ -303,15 +303,17 @@ store(struct counting *self)
 void
 tally_counting_publish(tally_counter_t *self, const char *slug, tally_bytes_t statistics)
 {
-    char *topic = tally_format("statistics.%s.%s", self->work->tenant, slug);
-    if (statistics.size <= TALLY_BODY_INLINE_BYTES_MAX) {
-        tally_worker_publish(self->worker, topic, statistics);
-    } else {
-        //  Too long for the feed: that there is something new must do.
-        char *note = tally_format("{\"survey\":\"%s\"}", slug);
-        tally_worker_publish(self->worker, topic, tally_bytes_of(note));
-        free(note);
-    }
+    const char *tenant = self->work->tenant;
+    char *topic = tally_format("statistics.%s.%s", tenant, slug);
+    const char *text = statistics.data;
+    assert(statistics.size > 2 && text[0] == '{');    // an object of ours, with members
+    //  Too long for the feed: that there is something new must do.
+    char *news = statistics.size <= TALLY_BODY_INLINE_BYTES_MAX
+                     ? tally_format("{\"tenant\":\"%s\",%.*s", tenant, (int)statistics.size - 1,
+                                    text + 1)
+                     : tally_format("{\"tenant\":\"%s\",\"survey\":\"%s\"}", tenant, slug);
+    tally_worker_publish(self->worker, topic, tally_bytes_of(news));
+    free(news);
     free(topic);
 }
 

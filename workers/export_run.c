@@ -137,8 +137,8 @@ tell(tally_export_run_t *self, const char *state)
 {
     char id[24];
     snprintf(id, sizeof id, "%" PRIu64, self->key.id);
-    json_t *news = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I}", "export", id, "survey",
-                             self->request.survey, "format",
+    json_t *news = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I}", "tenant", self->tenant,
+                             "export", id, "survey", self->request.survey, "format",
                              tally_export_format_name(self->request.format), "state", state,
                              "rows_done", (json_int_t)self->row.rows_done, "rows_total",
                              (json_int_t)self->row.rows_total);

@@ -488,7 +488,8 @@ tally_export_store_list(tally_db_t *db, const char *tenant, char **json)
 }
 
 #define NEWS                                                                                       \
-    "json_build_object('export', e.id::text, 'survey', e.survey, 'format', e.format,"              \
+    "json_build_object('tenant', (select t.name from tally.tenant t where t.id = e.tenant), "      \
+    "'export', e.id::text, 'survey', e.survey, 'format', e.format,"                                \
     " 'state', e.state, 'rows_done', e.rows_done, 'rows_total', e.rows_total)::text"
 
 //  Runs one of the statements below; a row means that it cancelled.

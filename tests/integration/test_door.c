@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: MIT
+//  The door: every verb, said by everybody who may not say it.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <zmq.h>
+
+#include "lib/alloc.h"
+#include "lib/clock.h"
+#include "tests/integration/door_fixture.h"
+
+//  ---- strangers -------------------------------------------------------------------------------------------
+
+struct stranger {
+    const char *name;
+    const tally_key_pair_t *key;    // NULL: no CURVE
+    const char *server_key;
+};
+
+static void
+refuse_stranger(door_fixture_t *f, const struct stranger *who)
+{
+    door_scene_t *s = f->scene;
+    for (size_t i = 0; i < DOOR_VERBS; i++) {
+        door_verb_write(s, &door_verbs[i], "acme");
+        door_verdict_t verdict = door_scene_knock(s, door_verbs[i].type,
+                                                  door_verbs[i].type == ZMQ_PUSH ? s->sink
+                                                                                 : s->front,
+                                                  who->key, who->server_key);
+        if (verdict != DOOR_REFUSED) {
+            fail_msg("%s, %s: the handshake was not refused (%d)", who->name, door_verbs[i].name,
+                     verdict);
+        }
+    }
+    s->wire.size = 0;
+    assert_int_equal(door_scene_knock(s, ZMQ_SUB, s->feed, who->key, who->server_key),
+                     DOOR_REFUSED);
+}
+
+static void
+no_stranger_gets_through_a_handshake_whatever_it_says(void **state)
+{
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    tally_key_pair_t unknown, other_server;
+    assert_int_equal(tally_key_pair_make(&unknown), 0);
+    assert_int_equal(tally_key_pair_make(&other_server), 0);
+    const tally_key_pair_t revoked = door_scene_key(s, "revoked", "operator", "{*}", "{*}",
+                                                    "{send,ask,read,admin}");
+    door_scene_sql(s, "update tally.principal set revoked_at = now() where name = 'revoked'");
+    const tally_key_pair_t expired = door_scene_key(s, "expired", "operator", "{*}", "{*}",
+                                                    "{send,ask,read,admin}");
+    char *sql = tally_format("alter table tally.principal disable trigger only_revoked;"
+                             "update tally.principal set not_after = now() - interval '1 second' "
+                             "where name = 'expired';"
+                             "alter table tally.principal enable trigger only_revoked");
+    door_scene_sql(s, sql);
+    free(sql);
+    const struct stranger strangers[] = {
+        {"no key", NULL, NULL},
+        {"wrong server key", &s->operator_key, other_server.public_key},
+        {"unknown key", &unknown, s->server.public_key},
+        {"revoked key", &revoked, s->server.public_key},
+        {"expired key", &expired, s->server.public_key},
+    };
+    int64_t before = door_scene_number(s, door_untouched);
+    int64_t refused = door_fixture_counter(f, "frames_refused"),
+            callers = door_fixture_counter(f, "callers");
+    for (size_t i = 0; i < sizeof strangers / sizeof strangers[0]; i++) {
+        refuse_stranger(f, &strangers[i]);
+    }
+    //  Not one of their frames has come in, not even to be refused.
+    assert_int_equal(door_fixture_counter(f, "frames_refused"), refused);
+    assert_int_equal(door_fixture_counter(f, "callers"), callers);
+    assert_int_equal(door_scene_number(s, door_untouched), before);
+}
+
+//  ---- rights lost while connected -------------------------------------------------------------------------
+
+//  Says everything that has an answer, over and over, until nothing is done any more; then each must be refused.
+static void
+refuse_all(door_fixture_t *f, void *dealer)
+{
+    door_scene_t *s = f->scene;
+    int64_t deadline_at_ms = tally_clock_now_ms() + DOOR_REVOKED_MS;
+    for (bool refused = false; !refused;) {
+        assert_true(tally_clock_now_ms() < deadline_at_ms);
+        door_verb_write(s, door_verb_named("limits"), "acme");
+        refused = door_scene_ask(s, dealer, DOOR_ANSWER_MS).code == TALLY_E_REFUSED;
+    }
+    int64_t before = door_scene_number(s, door_untouched);
+    for (size_t i = 0; i < DOOR_VERBS; i++) {
+        if (door_verbs[i].type != ZMQ_DEALER) {
+            continue;
+        }
+        door_verb_write(s, &door_verbs[i], "acme");
+        door_answer_t answer = door_scene_ask(s, dealer, DOOR_ANSWER_MS);
+        if (answer.verb != TALLY_ERROR || answer.code != TALLY_E_REFUSED) {
+            fail_msg("%s was answered with %s %s", door_verbs[i].name, tally_verb_name(answer.verb),
+                     tally_code_name(answer.code));
+        }
+    }
+    assert_int_equal(door_scene_number(s, door_untouched), before);
+}
+
+static void
+a_revoked_key_is_refused_within_5_s_on_a_connection_that_is_there(void **state)
+{
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    tally_key_pair_t key = door_scene_key(s, "shortlived", "operator", "{*}", "{*}",
+                                          "{send,ask,read,admin}");
+    void *dealer = door_fixture_client(f, &key);
+    door_verb_write(s, door_verb_named("status"), "acme");
+    assert_int_equal(door_scene_ask(s, dealer, DOOR_ANSWER_MS).code, 0);
+    door_scene_sql(s, "update tally.principal set revoked_at = now() where name = 'shortlived'");
+    refuse_all(f, dealer);
+}
+
+static void
+an_expired_key_is_refused_on_a_connection_that_is_there(void **state)
+{
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    tally_key_pair_t key;
+    assert_int_equal(tally_key_pair_make(&key), 0);
+    char *sql =
+        tally_format("insert into tally.principal (name, key, role, tenants, queues, rights, "
+                     "not_after) values ('mayfly', $k$%s$k$, 'operator', '{*}', '{*}', "
+                     "'{send,ask,read,admin}', clock_timestamp() + interval '3 s')",
+                     key.public_key);
+    door_scene_sql(s, sql);
+    free(sql);
+    refuse_all(f, door_fixture_client(f, &key));
+}
+
+//  ---- other tenants ---------------------------------------------------------------------------------------
+
+static void
+another_tenants_objects_are_answered_as_those_that_do_not_exist(void **state)
+{
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    void *dealer = door_fixture_keep(f, door_scene_client(s, &f->acme));
+    static const char *const about_tenants[] = {"send",      "ask",          "release",
+                                                "dead.ls",   "dead.show",    "dead.retry",
+                                                "dead.drop", "queue.release"};
+    int64_t before = door_scene_number(s, door_untouched);
+    for (size_t i = 0; i < sizeof about_tenants / sizeof about_tenants[0]; i++) {
+        const door_verb_t *verb = door_verb_named(about_tenants[i]);
+        door_verb_write(s, verb, "beta");
+        door_answer_t theirs = door_scene_ask(s, dealer, DOOR_ANSWER_MS);
+        door_verb_write(s, verb, "there-is-none");
+        door_answer_t nobodys = door_scene_ask(s, dealer, DOOR_ANSWER_MS);
+        assert_int_equal(theirs.code, TALLY_E_UNKNOWN);
+        assert_int_equal(theirs.verb, nobodys.verb);
+        assert_int_equal(theirs.code, nobodys.code);
+        assert_string_equal(theirs.text, nobodys.text);
+    }
+    //  And what is about all tenants is not for one of them.
+    static const char *const about_all[] = {"status",     "queue.ls",  "queue.put",
+                                            "tenant.put", "worker.ls", "worker.drain"};
+    for (size_t i = 0; i < sizeof about_all / sizeof about_all[0]; i++) {
+        door_verb_write(s, door_verb_named(about_all[i]), "acme");
+        assert_int_equal(door_scene_ask(s, dealer, DOOR_ANSWER_MS).code, TALLY_E_REFUSED);
+    }
+    assert_int_equal(door_scene_number(s, door_untouched), before);
+    door_verb_write(s, door_verb_named("tenant.ls"), "");
+    door_answer_t tenants = door_scene_ask(s, dealer, DOOR_ANSWER_MS);
+    assert_non_null(strstr(tenants.text, "\"name\":\"acme\""));
+    assert_null(strstr(tenants.text, "beta"));
+}
+
+static void
+its_own_objects_are_a_tenants_to_use(void **state)
+{
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    void *dealer = door_fixture_keep(f, door_scene_client(s, &f->acme));
+    static const char *const may[] = {"send",       "ask",       "limits",       "dead.ls",
+                                      "dead.retry", "dead.drop", "queue.release"};
+    for (size_t i = 0; i < sizeof may / sizeof may[0]; i++) {
+        door_verb_write(s, door_verb_named(may[i]), "acme");
+        door_answer_t answer = door_scene_ask(s, dealer, DOOR_ANSWER_MS);
+        if (answer.code != 0 || answer.verb == 0) {
+            fail_msg("%s: %s %s", may[i], tally_code_name(answer.code), answer.text);
+        }
+    }
+}
+
+//  ---- other roles -----------------------------------------------------------------------------------------
+
+static void
+refuse_each(door_fixture_t *f, void *dealer, const char *const *names, const char *role)
+{
+    for (; *names != NULL; names++) {
+        door_verb_write(f->scene, door_verb_named(*names), "acme");
+        door_answer_t answer = door_scene_ask(f->scene, dealer, DOOR_ANSWER_MS);
+        if (answer.code != TALLY_E_REFUSED) {
+            fail_msg("%s may say %s: %s %s", role, *names, tally_verb_name(answer.verb),
+                     tally_code_name(answer.code));
+        }
+    }
+}
+
+static void
+a_role_may_do_its_own_work_and_no_others(void **state)
+{
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    static const char *const not_monitors[] = {"hello of a worker", "send",       "ask",
+                                               "release",           "fetch",      "queue.put",
+                                               "queue.release",     "tenant.put", "dead.retry",
+                                               "worker.drain",      "dead.drop",  NULL};
+    static const char *const not_workers[] =
+        {"send",          "ask",          "release",    "status",    "queue.ls", "queue.put",
+         "queue.release", "tenant.ls",    "tenant.put", "worker.ls", "dead.ls",  "dead.show",
+         "dead.retry",    "worker.drain", "dead.drop",  NULL};
+    static const char *const not_clients[] = {"hello of a worker", "fetch", NULL};
+    static const char *const not_senders[] = {"ask",       "status",     "tenant.ls", "dead.ls",
+                                              "dead.show", "dead.retry", "dead.drop", NULL};
+    tally_key_pair_t sender = door_scene_key(s, "sender", "client", "{acme}", "{mail}", "{send}");
+    refuse_each(f, door_fixture_keep(f, door_scene_client(s, &f->monitor)), not_monitors,
+                "a monitor");
+    refuse_each(f, door_fixture_keep(f, door_scene_client(s, &f->worker)), not_workers, "a worker");
+    refuse_each(f, door_fixture_keep(f, door_scene_client(s, &f->acme)), not_clients, "a client");
+    refuse_each(f, door_fixture_keep(f, door_scene_client(s, &s->operator_key)), not_clients,
+                "an operator");
+    void *dealer = door_fixture_client(f, &sender);
+    refuse_each(f, dealer, not_senders, "who only sends");
+    door_write_send(s, "another", "acme", 0);
+    assert_int_equal(door_scene_ask(s, dealer, DOOR_ANSWER_MS).code, TALLY_E_UNKNOWN);
+    //  Who may not work does not get into the sink at all.
+    s->wire.size = 0;
+    assert_int_equal(door_scene_knock(s, ZMQ_PUSH, s->sink, &f->acme, s->server.public_key),
+                     DOOR_REFUSED);
+    assert_int_equal(door_scene_knock(s, ZMQ_PUSH, s->sink, &s->operator_key, s->server.public_key),
+                     DOOR_REFUSED);
+}
+
+static void
+a_worker_works_on_its_queues_alone(void **state)
+{
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    door_scene_sql(s, "select 1");
+    void *dealer = door_fixture_keep(f, door_scene_client(s, &f->worker));
+    door_answer_t there = door_scene_hello(s, dealer, "survey");
+    door_answer_t nowhere = door_scene_hello(s, dealer, "there-is-none");
+    assert_int_equal(there.code, TALLY_E_UNKNOWN);
+    assert_int_equal(nowhere.code, TALLY_E_UNKNOWN);
+    assert_string_equal(there.text, nowhere.text);
+}
+
+//  ---- the audit record ------------------------------------------------------------------------------------
+
+static void
+what_operators_do_is_recorded_and_stays_so(void **state)
+{
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    door_write_admin(s, "{\"op\":\"queue.put\",\"queue\":{\"name\":\"noted\"}}");
+    assert_int_equal(door_scene_ask(s, f->operator, DOOR_ANSWER_MS).code, 0);
+    door_write_admin(s, "{\"op\":\"dead.drop\",\"tenant\":\"acme\",\"ids\":\"none\"}");
+    assert_int_equal(door_scene_ask(s, f->operator, DOOR_ANSWER_MS).code, TALLY_E_JSON);
+    char *sql =
+        tally_format("select count(*) from tally.audits where who = 'root' and key = $k$%s$k$"
+                     " and (action = 'queue.put' and result = 'OK' and request like '%%noted%%'"
+                     " or action = 'dead.drop' and result like 'JSON: %%')",
+                     s->operator_key.public_key);
+    int64_t deadline_at_ms = tally_clock_now_ms() + DOOR_ANSWER_MS;
+    while (door_scene_number(s, sql) < 2) {    // the result follows the answer
+        assert_true(tally_clock_now_ms() < deadline_at_ms);
+        poll(NULL, 0, 5);
+    }
+    assert_int_equal(door_scene_number(s, sql), 2);
+    free(sql);
+    assert_true(door_scene_number(s, "select count(*) from tally.audits where action = 'key.new'")
+                > 3);
+    static const char *const changes[] = {
+        "update tally.audit set who = 'nobody'",
+        "delete from tally.audit",
+        "truncate tally.audit cascade",
+        "delete from tally.audit_result",
+        "update tally.principal set rights = '{send}' where name = 'root'",
+        "delete from tally.principal where name = 'root'",
+    };
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+        PGresult *result = PQexec(tally_db_handle(s->db), changes[i]);
+        assert_string_equal(PQresultErrorField(result, PG_DIAG_SQLSTATE), "TY006");
+        PQclear(result);
+    }
+}
+
+//  ---- starting --------------------------------------------------------------------------------------------
+
+static void
+a_broker_whose_door_would_stand_open_does_not_start(void **state)
+{
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    door_scene_stop(s);
+    const struct {
+        const char *settings[5];
+        int code;
+    } starts[] = {
+        {{"--curve", "no", "--front", "tcp://0.0.0.0:*", NULL}, 78},
+        {{"--curve", "no", "--sink", "tcp://192.0.2.1:*", NULL}, 78},
+        {{"--curve", "no", "--feed", "tcp://*:*", NULL}, 78},
+        {{"--lanes", "tcp://0.0.0.0:*", NULL}, 78},    // told to workers
+        {{"--key", "/nonexistent", NULL}, 78},
+        {{NULL}, -1},
+    };
+    for (size_t i = 0; i < sizeof starts / sizeof starts[0]; i++) {
+        assert_int_equal(door_scene_start(s, starts[i].settings), starts[i].code);
+    }
+    door_scene_stop(s);
+    char *path = tally_format("%s/server.key", s->dir);
+    assert_int_equal(chmod(path, 0440), 0);
+    assert_int_equal(door_scene_start(s, NULL), 78);
+    assert_int_equal(chmod(path, 0400), 0);
+    free(path);
+    const char *const wildcard[] = {"--front", "tcp://0.0.0.0:*", NULL};
+    assert_int_equal(door_scene_start(s, wildcard), -1);    // with CURVE it may
+}
+
+int
+main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(no_stranger_gets_through_a_handshake_whatever_it_says,
+                                  door_fixture_close_sockets),
+        cmocka_unit_test_teardown(a_revoked_key_is_refused_within_5_s_on_a_connection_that_is_there,
+                                  door_fixture_close_sockets),
+        cmocka_unit_test_teardown(an_expired_key_is_refused_on_a_connection_that_is_there,
+                                  door_fixture_close_sockets),
+        cmocka_unit_test_teardown(another_tenants_objects_are_answered_as_those_that_do_not_exist,
+                                  door_fixture_close_sockets),
+        cmocka_unit_test_teardown(its_own_objects_are_a_tenants_to_use, door_fixture_close_sockets),
+        cmocka_unit_test_teardown(a_role_may_do_its_own_work_and_no_others,
+                                  door_fixture_close_sockets),
+        cmocka_unit_test_teardown(a_worker_works_on_its_queues_alone, door_fixture_close_sockets),
+        cmocka_unit_test_teardown(what_operators_do_is_recorded_and_stays_so,
+                                  door_fixture_close_sockets),
+        cmocka_unit_test_teardown(a_broker_whose_door_would_stand_open_does_not_start,
+                                  door_fixture_close_sockets),
+    };
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
+    return cmocka_run_group_tests(tests, door_fixture_set_up, door_fixture_tear_down);
+}

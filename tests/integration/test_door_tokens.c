@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: MIT
+//  What peers hold or choose gives no right: tokens of leases, lanes, senders, routing ids, metadata, feeds.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <zmq.h>
+
+#include "lib/alloc.h"
+#include "lib/clock.h"
+#include "tests/integration/door_fixture.h"
+
+//  ---- leases ----------------------------------------------------------------------------------------------
+
+struct working {
+    void *front, *lane, *sink;
+    uint64_t number, lease, message;
+};
+
+//  Says hello, connects, and is given one message of acme.
+static struct working
+start_work(door_fixture_t *f, const tally_key_pair_t *key, const char *queue)
+{
+    door_scene_t *s = f->scene;
+    const char *server = s->server.public_key;
+    struct working w = {.front = door_fixture_keep(f, door_scene_client(s, key))};
+    door_answer_t answer = door_scene_hello(s, w.front, queue);
+    assert_int_equal(answer.verb, TALLY_WELCOME);
+    w.number = answer.welcome.worker;
+    w.lane = door_fixture_keep(f, door_scene_connect(s, ZMQ_PULL, answer.lane, key, server));
+    w.sink = door_fixture_keep(f, door_scene_connect(s, ZMQ_PUSH, answer.sink, key, server));
+    return w;
+}
+
+static void
+take_lease(door_fixture_t *f, struct working *w, const char *queue)
+{
+    door_scene_t *s = f->scene;
+    void *client = door_fixture_keep(f, door_scene_client(s, &f->acme));
+    door_write_send(s, queue, "acme", TALLY_AS_BLOB);
+    assert_int_equal(door_scene_ask(s, client, DOOR_ANSWER_MS).verb, TALLY_CONFIRM);
+    int64_t deadline_at_ms = tally_clock_now_ms() + DOOR_ANSWER_MS;
+    while (w->lease == 0) {
+        assert_true(tally_clock_now_ms() < deadline_at_ms);
+        door_write_record(s, TALLY_RECORD_BEAT, w->number, 0);
+        zmq_send(w->sink, s->wire.data, s->wire.size, ZMQ_DONTWAIT);
+        zmq_pollitem_t item = {w->lane, 0, ZMQ_POLLIN, 0};
+        if (zmq_poll(&item, 1, 200) <= 0) {
+            continue;
+        }
+        zmq_msg_t frame;
+        zmq_msg_init(&frame);
+        zmq_msg_recv(&frame, w->lane, 0);
+        tally_head_t head;
+        tally_cursor_t cursor;
+        tally_delivery_t delivery;
+        tally_fault_t fault = tally_head_read((tally_bytes_t){zmq_msg_data(&frame),
+                                                              zmq_msg_size(&frame)},
+                                              &head, &cursor);
+        if (fault.code == 0 && head.verb == TALLY_DELIVERY
+            && tally_delivery_read(cursor, &delivery).code == 0) {
+            tally_delivered_t item_of;
+            tally_delivered_read(&delivery.items, &item_of);
+            w->lease = delivery.lease;
+            w->message = item_of.id;
+        }
+        zmq_msg_close(&frame);
+    }
+}
+
+static void
+a_lease_is_its_holders_whoever_else_knows_its_token(void **state)
+{
+    static const char messages_of_one[] =
+        "select count(*) from tally.message m join tally.queue q on q.id = m.queue "
+        "where q.name = 'one'";
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    struct working holder = start_work(f, &f->worker, "one");
+    take_lease(f, &holder, "one");
+    struct working thief = start_work(f, &f->other_worker, "mail");
+    int64_t refused = door_fixture_counter(f, "frames_refused");
+    static const uint8_t kinds[] = {TALLY_RECORD_SETTLE, TALLY_RECORD_RESULT, TALLY_RECORD_RETURN,
+                                    TALLY_RECORD_BURY,   TALLY_RECORD_EXTEND, TALLY_RECORD_NOTE};
+    for (size_t i = 0; i < sizeof kinds; i++) {
+        //  Under its own number, and under the holder's.
+        const uint64_t numbers[] = {thief.number, holder.number};
+        for (size_t k = 0; k < 2; k++) {
+            door_write_record(s, kinds[i], numbers[k], holder.lease);
+            assert_int_not_equal(zmq_send(thief.sink, s->wire.data, s->wire.size, 0), -1);
+            door_fixture_await(f, "frames_refused", ++refused);
+        }
+    }
+    door_write_record(s, TALLY_RECORD_BEAT, holder.number, 0);
+    assert_int_not_equal(zmq_send(thief.sink, s->wire.data, s->wire.size, 0), -1);
+    door_fixture_await(f, "frames_refused", ++refused);
+    //  To fetch it is as if it were not there.
+    door_write_fetch(s, holder.lease, holder.message);
+    door_answer_t theirs = door_scene_ask(s, thief.front, DOOR_ANSWER_MS);
+    door_write_fetch(s, DOOR_ABSENT, DOOR_ABSENT);
+    door_answer_t nobodys = door_scene_ask(s, thief.front, DOOR_ANSWER_MS);
+    assert_int_equal(theirs.code, TALLY_E_STALE);
+    assert_int_equal(nobodys.code, TALLY_E_STALE);
+    assert_string_equal(theirs.text, nobodys.text);
+    //  The holder has it still, and ends it.
+    door_write_fetch(s, holder.lease, holder.message);
+    door_answer_t own = door_scene_ask(s, holder.front, DOOR_ANSWER_MS);
+    assert_string_equal(own.text, "");
+    assert_int_equal(own.verb, TALLY_BODY);
+    assert_int_equal(door_scene_number(s, messages_of_one), 1);
+    door_write_record(s, TALLY_RECORD_SETTLE, holder.number, holder.lease);
+    assert_int_not_equal(zmq_send(holder.sink, s->wire.data, s->wire.size, 0), -1);
+    int64_t deadline_at_ms = tally_clock_now_ms() + DOOR_ANSWER_MS;
+    while (door_scene_number(s, messages_of_one) > 0) {
+        assert_true(tally_clock_now_ms() < deadline_at_ms);
+        poll(NULL, 0, 5);
+    }
+}
+
+static void
+a_lane_is_its_workers_and_strangers_do_not_close_it(void **state)
+{
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    void *front = door_fixture_keep(f, door_scene_client(s, &f->worker));
+    door_answer_t answer = door_scene_hello(s, front, "two");
+    assert_int_equal(answer.verb, TALLY_WELCOME);
+    const tally_key_pair_t *strangers[] = {&f->other_worker, &s->operator_key, &f->acme, NULL};
+    for (int round = 0; round < 2; round++) {    // before its worker is there, and after
+        s->wire.size = 0;
+        for (size_t i = 0; i < 4; i++) {
+            assert_int_equal(door_scene_knock(s, ZMQ_PULL, answer.lane, strangers[i],
+                                              s->server.public_key),
+                             DOOR_REFUSED);
+        }
+        if (round == 0) {
+            struct working w = {.front = front, .number = answer.welcome.worker};
+            w.lane = door_fixture_keep(f, door_scene_connect(s, ZMQ_PULL, answer.lane, &f->worker,
+                                                             s->server.public_key));
+            w.sink = door_fixture_keep(f, door_scene_connect(s, ZMQ_PUSH, answer.sink, &f->worker,
+                                                             s->server.public_key));
+            take_lease(f, &w, "two");
+        }
+    }
+    //  Still its lane: a notice comes.
+    zmq_pollitem_t item = {f->sockets[1], 0, ZMQ_POLLIN, 0};
+    assert_int_equal(zmq_poll(&item, 1, DOOR_ANSWER_MS), 1);
+    assert_int_equal(door_fixture_counter(f, "credit"), 10);
+}
+
+static void
+a_revoked_worker_loses_its_lane_and_what_it_holds(void **state)
+{
+    static const char messages_of_three[] =
+        "select count(*) from tally.message m join tally.queue q on q.id = m.queue "
+        "where q.name = 'three'";
+    static const char leases_of_three[] =
+        "select count(*) from tally.lease l join tally.queue q on q.id = l.queue "
+        "where q.name = 'three'";
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    tally_key_pair_t key = door_scene_key(s, "leaver", "worker", "{*}", "{three}", "{work}");
+    void *dealer = door_fixture_client(f, &key);
+    (void)dealer;
+    struct working w = start_work(f, &key, "three");
+    take_lease(f, &w, "three");
+    door_scene_sql(s, "update tally.principal set revoked_at = now() where name = 'leaver'");
+    int64_t deadline_at_ms = tally_clock_now_ms() + DOOR_REVOKED_MS;
+    while (door_scene_number(s, leases_of_three) > 0) {
+        assert_true(tally_clock_now_ms() < deadline_at_ms);
+        door_write_record(s, TALLY_RECORD_BEAT, w.number,
+                          0);    // it lives, and that does not help it
+        zmq_send(w.sink, s->wire.data, s->wire.size, ZMQ_DONTWAIT);
+        poll(NULL, 0, 20);
+    }
+    assert_int_equal(door_scene_number(s, messages_of_three), 1);
+    int64_t refused = door_fixture_counter(f, "frames_refused");
+    door_write_record(s, TALLY_RECORD_SETTLE, w.number, w.lease);
+    assert_int_not_equal(zmq_send(w.sink, s->wire.data, s->wire.size, 0), -1);
+    door_fixture_await(f, "frames_refused", refused + 1);
+    assert_int_equal(door_scene_number(s, messages_of_three), 1);
+}
+
+//  ---- names that peers choose -----------------------------------------------------------------------------
+
+static void
+a_chosen_routing_id_is_not_served_whatever_it_says(void **state)
+{
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    const tally_socket_curve_t curve = {s->operator_key.public_key, s->operator_key.secret_key,
+                                        s->server.public_key, NULL};
+    const tally_socket_options_t options = {.send_max = 1000,
+                                            .receive_max = 1000,
+                                            .frame_bytes_max = TALLY_FRAME_BYTES_MAX,
+                                            .curve = &curve};
+    void *dealer = door_fixture_keep(f, zmq_socket(s->context, ZMQ_DEALER));
+    assert_int_equal(zmq_setsockopt(dealer, ZMQ_ROUTING_ID, "other", 5), 0);
+    assert_int_equal(tally_socket_connect(dealer, s->front, &options), 0);
+    int64_t before = door_scene_number(s, door_untouched);
+    int64_t refused = door_fixture_counter(f, "frames_refused");
+    for (size_t i = 0; i < DOOR_VERBS; i++) {
+        if (door_verbs[i].type == ZMQ_DEALER) {
+            door_verb_write(s, &door_verbs[i], "acme");
+            assert_int_equal(door_scene_ask(s, dealer, 20).verb, 0);
+            refused++;
+        }
+    }
+    door_fixture_await(f, "frames_refused", refused);
+    assert_int_equal(door_scene_number(s, door_untouched), before);
+}
+
+//  What libzmq lets a peer say of itself; that it cannot say User-Id over CURVE is test_zap's.
+static void
+metadata_of_a_peer_is_not_looked_at(void **state)
+{
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    const tally_socket_curve_t curve = {f->acme.public_key, f->acme.secret_key,
+                                        s->server.public_key, NULL};
+    const tally_socket_options_t options = {.send_max = 1000,
+                                            .receive_max = 1000,
+                                            .frame_bytes_max = TALLY_FRAME_BYTES_MAX,
+                                            .curve = &curve};
+    void *dealer = door_fixture_keep(f, zmq_socket(s->context, ZMQ_DEALER));
+    static const char *const names[] = {"X-User-Id", "X-Tenant", "X-Role", "X-Key"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char *property = tally_format("%s:%s", names[i], s->operator_key.public_key);
+        int rc = zmq_setsockopt(dealer, 95 /* ZMQ_METADATA */, property, strlen(property));
+        assert_true(rc == 0 || zmq_errno() == EINVAL);
+        free(property);
+    }
+    assert_int_equal(tally_socket_connect(dealer, s->front, &options), 0);
+    assert_int_equal(door_scene_hello(s, dealer, NULL).verb, TALLY_WELCOME);
+    door_verb_write(s, door_verb_named("status"), "acme");
+    assert_int_equal(door_scene_ask(s, dealer, DOOR_ANSWER_MS).code, TALLY_E_REFUSED);
+    door_verb_write(s, door_verb_named("send"), "beta");
+    assert_int_equal(door_scene_ask(s, dealer, DOOR_ANSWER_MS).code, TALLY_E_UNKNOWN);
+}
+
+static void
+a_sender_belongs_to_the_key_that_made_it(void **state)
+{
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    static const uint8_t sender[TALLY_SENDER_BYTES] = "0123456789abcde";
+    void *acme = door_fixture_keep(f, door_scene_connect(s, ZMQ_DEALER, s->front, &f->acme,
+                                                         s->server.public_key));
+    door_write_hello(s, NULL, sender);
+    door_answer_t welcome = door_scene_ask(s, acme, DOOR_ANSWER_MS);
+    assert_memory_equal(welcome.welcome.sender, sender, sizeof sender);
+    s->request = welcome.welcome.last_sequence;
+    door_write_send(s, "mail", "acme", 0);
+    uint64_t sequence = s->request;
+    assert_int_equal(door_scene_ask(s, acme, DOOR_ANSWER_MS).verb, TALLY_CONFIRM);
+
+    void *beta = door_fixture_keep(f, door_scene_connect(s, ZMQ_DEALER, s->front, &f->beta,
+                                                         s->server.public_key));
+    door_write_hello(s, NULL, sender);
+    welcome = door_scene_ask(s, beta, DOOR_ANSWER_MS);
+    assert_int_equal(welcome.verb, TALLY_WELCOME);
+    assert_int_equal(welcome.welcome.last_sequence, 0);
+    //  And the first one is still served on its connection.
+    s->request = sequence;
+    door_write_send(s, "mail", "acme", 0);
+    assert_int_equal(door_scene_ask(s, acme, DOOR_ANSWER_MS).verb, TALLY_CONFIRM);
+}
+
+//  ---- the feed --------------------------------------------------------------------------------------------
+
+//  True when a topic that begins so came in time; nothing with `never` in it may come before.
+static bool
+hears(void *feed, const char *topic, const char *never, int timeout_ms)
+{
+    int64_t deadline_at_ms = tally_clock_now_ms() + timeout_ms;
+    for (;;) {
+        int64_t left_ms = deadline_at_ms - tally_clock_now_ms();
+        zmq_pollitem_t item = {feed, 0, ZMQ_POLLIN, 0};
+        if (left_ms <= 0 || zmq_poll(&item, 1, (long)left_ms) <= 0) {
+            return false;
+        }
+        char name[256] = "", text[8192] = "";
+        zmq_recv(feed, name, sizeof name - 1, 0);
+        zmq_recv(feed, text, sizeof text - 1, 0);
+        assert_true(never == NULL || (strstr(name, never) == NULL && strstr(text, never) == NULL));
+        if (strcmp(name, topic) == 0) {
+            return true;
+        }
+    }
+}
+
+static void
+a_tenants_feed_has_its_own_topics_alone(void **state)
+{
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    const char *server = s->server.public_key;
+    void *dealer = door_fixture_keep(f, door_scene_client(s, &f->acme));
+    door_answer_t welcome = door_scene_hello(s, dealer, NULL);
+    assert_string_not_equal(welcome.feed, "");
+    assert_string_not_equal(welcome.feed, s->feed);
+    void *own = door_fixture_keep(f,
+                                  door_scene_connect(s, ZMQ_SUB, welcome.feed, &f->acme, server));
+    zmq_setsockopt(own, ZMQ_SUBSCRIBE, "", 0);
+    assert_true(hears(own, "tenant.acme", "beta", DOOR_ANSWER_MS));
+    assert_true(hears(own, "tenant.acme", "beta", DOOR_ANSWER_MS));
+    assert_false(hears(own, "queue.mail", "beta", 1200));
+    //  Neither the whole feed nor that of others.
+    s->wire.size = 0;
+    assert_int_equal(door_scene_knock(s, ZMQ_SUB, s->feed, &f->acme, server), DOOR_REFUSED);
+    assert_int_equal(door_scene_knock(s, ZMQ_SUB, welcome.feed, &f->beta, server), DOOR_REFUSED);
+    assert_int_equal(door_scene_knock(s, ZMQ_SUB, welcome.feed, NULL, NULL), DOOR_REFUSED);
+    //  A monitor sees everything.
+    void *whole = door_fixture_keep(f,
+                                    door_scene_connect(s, ZMQ_SUB, s->feed, &f->monitor, server));
+    zmq_setsockopt(whole, ZMQ_SUBSCRIBE, "", 0);
+    assert_true(hears(whole, "queue.mail", NULL, DOOR_ANSWER_MS));
+    assert_true(hears(whole, "tenant.beta", NULL, DOOR_ANSWER_MS));
+}
+
+static void
+a_revoked_monitor_is_thrown_out_of_the_feed_and_others_are_not(void **state)
+{
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    tally_key_pair_t key = door_scene_key(s, "watcher", "monitor", "{*}", "{*}", "{read}");
+    door_fixture_client(f, &key);
+    void *feed = door_fixture_keep(f, door_scene_connect(s, ZMQ_SUB, s->feed, &key,
+                                                         s->server.public_key));
+    void *stays = door_fixture_keep(f, door_scene_connect(s, ZMQ_SUB, s->feed, &f->monitor,
+                                                          s->server.public_key));
+    zmq_setsockopt(feed, ZMQ_SUBSCRIBE, "broker", 6);
+    zmq_setsockopt(stays, ZMQ_SUBSCRIBE, "broker", 6);
+    assert_true(hears(feed, "broker", NULL, DOOR_ANSWER_MS));
+    door_scene_sql(s, "update tally.principal set revoked_at = now() where name = 'watcher'");
+    int64_t deadline_at_ms = tally_clock_now_ms() + DOOR_REVOKED_MS + 2000;
+    while (hears(feed, "broker", NULL, 2500)) {
+        assert_true(tally_clock_now_ms() < deadline_at_ms);
+    }
+    while (hears(stays, "broker", NULL, 0)) {
+    }
+    assert_true(hears(stays, "broker", NULL, DOOR_ANSWER_MS));
+    assert_true(hears(stays, "broker", NULL, DOOR_ANSWER_MS));
+}
+
+int
+main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(a_lease_is_its_holders_whoever_else_knows_its_token,
+                                  door_fixture_close_sockets),
+        cmocka_unit_test_teardown(a_lane_is_its_workers_and_strangers_do_not_close_it,
+                                  door_fixture_close_sockets),
+        cmocka_unit_test_teardown(a_revoked_worker_loses_its_lane_and_what_it_holds,
+                                  door_fixture_close_sockets),
+        cmocka_unit_test_teardown(a_chosen_routing_id_is_not_served_whatever_it_says,
+                                  door_fixture_close_sockets),
+        cmocka_unit_test_teardown(metadata_of_a_peer_is_not_looked_at, door_fixture_close_sockets),
+        cmocka_unit_test_teardown(a_sender_belongs_to_the_key_that_made_it,
+                                  door_fixture_close_sockets),
+        cmocka_unit_test_teardown(a_tenants_feed_has_its_own_topics_alone,
+                                  door_fixture_close_sockets),
+        cmocka_unit_test_teardown(a_revoked_monitor_is_thrown_out_of_the_feed_and_others_are_not,
+                                  door_fixture_close_sockets),
+    };
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
+    return cmocka_run_group_tests(tests, door_fixture_set_up, door_fixture_tear_down);
+}
