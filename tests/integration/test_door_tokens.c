@@ -216,7 +216,7 @@ a_chosen_routing_id_is_not_served_whatever_it_says(void **state)
     assert_int_equal(door_scene_number(s, door_untouched), before);
 }
 
-//  What libzmq lets a peer say of itself; that it cannot say User-Id over CURVE is test_zap's.
+//  What libzmq lets a peer say of itself.
 static void
 metadata_of_a_peer_is_not_looked_at(void **state)
 {
