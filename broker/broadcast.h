@@ -6,9 +6,9 @@
 //  broker time.  Nothing lives on the feed alone.  Snapshots are published whether somebody listens or not, at most
 //  once a second.
 //
-//  PUB cannot keep a topic from a subscriber.  So with CURVE whoever does not see all tenants is told a feed of its own:
-//  a socket for its set of tenants, whose handshake lets keys of that set in and no others, and on which goes only what
-//  names one of these tenants in its member "tenant".
+//  PUB cannot keep a topic from a subscriber.  So with CURVE whoever does not see all tenants is told a feed of its
+//  own: a socket for its set of tenants, whose handshake lets keys of that set in and no others, and on which goes
+//  only what names one of these tenants in its member "tenant".
 
 #ifndef TALLY_BROADCAST_H
 #define TALLY_BROADCAST_H

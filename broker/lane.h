@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //  lane - the PUSH socket through which the broker reaches one worker process.
 //
-//  Bound when a worker says hello, open when the first peer is through its handshake; closed for good when that peer
-//  goes or a second one comes.  Strangers who connect and do not get through are nothing to it.  Its high-water mark
-//  is the worker's credit, so what is under way in it is bounded by what the worker was promised.  What a dead peer did not read is lost with the lane: the leases know.
+//  Bound when a worker says hello, open when the first peer is through its handshake; closed for good when that
+//  peer goes or a second one comes.  Strangers who connect and do not get through are nothing to it.  Its high-water
+//  mark is the worker's credit, so what is under way in it is bounded by what the worker was promised.  What a dead
+//  peer did not read is lost with the lane: the leases know.
 
 #ifndef TALLY_LANE_H
 #define TALLY_LANE_H
