@@ -11,6 +11,8 @@
 #include "broker/rows.h"
 #include "lib/key_file.h"
 
+#define TALLY_ROUTE_BYTES 5    // identities that ROUTER gives: a zero and 32 bits
+
 typedef struct {
     uint64_t route;
     uint8_t sender[TALLY_SENDER_BYTES];         // as the core knows it

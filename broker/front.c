@@ -2,8 +2,8 @@
 //  front - the ROUTER: hello, send, fetch, admin and their answers.
 //
 //  Every frame is data until the codec says otherwise, and every refusal goes back with its code; the connection goes
-//  on.  A confirm leaves only through publish.c, but for a send that was accepted before.  Answers never wait for a
-//  peer: who is gone or does not read loses them and asks again.
+//  on.  A confirm leaves only through publish.c, but for a send that was accepted before.  How answers leave is
+//  front_answer.c's.
 
 #include <assert.h>
 #include <inttypes.h>
@@ -16,7 +16,6 @@
 #include "lib/log.h"
 
 #define AWAY_RETRY_MS 250
-#define ROUTE_BYTES 5    // identities that ROUTER gives: a zero and 32 bits
 
 static const tally_fault_t nobody_known = {TALLY_E_STATE, TALLY_NO_INDEX,
                                            "nobody is known on this connection; say hello first"};
@@ -26,92 +25,6 @@ static const tally_fault_t nobodys_key = {TALLY_E_REFUSED, TALLY_NO_INDEX,
                                           "this key is not valid, or not any more"};
 static const tally_fault_t reader_full = {TALLY_E_BUSY, TALLY_NO_INDEX,
                                           "too many lookups wait; ask again later"};
-
-//  ---- answers --------------------------------------------------------------------------------------------
-
-void
-tally_front_answer(tally_broker_t *self, uint64_t route)
-{
-    if (TALLY_FAILPOINT_FAILS(ANSWER_SEND)) {
-        self->counters.replies_lost++;
-        return;
-    }
-    uint8_t identity[ROUTE_BYTES] = {0};
-    for (size_t i = 1; i < ROUTE_BYTES; i++) {
-        identity[i] = (uint8_t)(route >> (8 * (ROUTE_BYTES - 1 - i)));
-    }
-    void *front = zsock_resolve(self->front);
-    if (zmq_send(front, identity, sizeof identity, ZMQ_SNDMORE | ZMQ_DONTWAIT) == -1) {
-        self->counters.replies_lost++;
-        if (errno == EHOSTUNREACH) {
-            tally_front_gone(self, route);
-        }
-        return;
-    }
-    if (zmq_send(front, self->wire.data, self->wire.size, ZMQ_DONTWAIT) == -1) {
-        self->counters.replies_lost++;
-    }
-}
-
-void
-tally_front_gone(tally_broker_t *self, uint64_t route)
-{
-    tally_caller_t *caller = tally_callers_find(self->callers, route);
-    if (caller != NULL && caller->worker == 0) {    // a worker's lane says when it is gone
-        tally_core_forget_sender(self->core, caller->sender);
-        tally_callers_remove(self->callers, route);
-    }
-}
-
-void
-tally_front_refuse(tally_broker_t *self, uint64_t route, uint64_t request, tally_fault_t fault,
-                   uint32_t retry_after_ms)
-{
-    self->counters.frames_refused++;
-    const tally_error_t error = {.code = (uint16_t)fault.code,
-                                 .index = fault.index,
-                                 .retry_after_ms = retry_after_ms,
-                                 .text = tally_bytes_of(fault.text)};
-    tally_error_write(&self->wire, request, &error);
-    tally_front_answer(self, route);
-}
-
-void
-tally_front_reply(tally_broker_t *self, uint64_t route, uint64_t request, json_t *reply)
-{
-    char *text = json_dumps(reply, JSON_COMPACT);
-    json_decref(reply);
-    assert(text != NULL);
-    tally_wire_start(&self->wire, TALLY_REPLY, request);
-    tally_wire_put_raw(&self->wire, tally_bytes_of(text));
-    free(text);
-    tally_front_answer(self, route);
-}
-
-void
-tally_front_result(tally_broker_t *self, const tally_asker_t *asker, uint8_t outcome,
-                   tally_bytes_t body)
-{
-    tally_caller_t *caller = tally_callers_find_sender(self->callers, asker->sender);
-    if (caller == NULL) {
-        return;    // kept in the database for when it comes back
-    }
-    tally_caller_answered(caller, asker);
-    const tally_result_t result = {.index = asker->item, .outcome = outcome, .body = body};
-    tally_result_write(&self->wire, asker->sequence, &result);
-    tally_front_answer(self, caller->route);
-}
-
-void
-tally_front_look_for_result(tally_broker_t *self, const tally_asker_t *asker)
-{
-    tally_read_t *read = tally_read_new(TALLY_READ_RESULT);
-    read->asker = *asker;
-    if (tally_reader_ask(self->reader, &read) == -1) {
-        tally_read_destroy(&read);    // the client asks again
-        self->counters.replies_lost++;
-    }
-}
 
 //  ---- hello ----------------------------------------------------------------------------------------------
 
@@ -559,9 +472,9 @@ take_message(tally_broker_t *self)
     bool got = zmq_msg_recv(&identity, front, ZMQ_DONTWAIT) != -1;
     if (got) {
         const uint8_t *bytes = zmq_msg_data(&identity);
-        bool ours = zmq_msg_size(&identity) == ROUTE_BYTES && bytes[0] == 0;
+        bool ours = zmq_msg_size(&identity) == TALLY_ROUTE_BYTES && bytes[0] == 0;
         uint64_t route = 0;
-        for (size_t i = 1; ours && i < ROUTE_BYTES; i++) {
+        for (size_t i = 1; ours && i < TALLY_ROUTE_BYTES; i++) {
             route = route << 8 | bytes[i];
         }
         bool whole = zmq_msg_more(&identity) && zmq_msg_recv(&frame, front, ZMQ_DONTWAIT) != -1;

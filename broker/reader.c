@@ -193,6 +193,7 @@ answer(tally_recover_store_t *store, tally_door_store_t *door, tally_read_t *rea
             tally_db_t *db = tally_recover_store_db(store);
             read->database = tally_place_store_standbys(db, add_standby, read);
         }
+        break;
     case TALLY_READ_PRINCIPALS:
         read->database = tally_door_store_load(door, read->version, &read->principals);
         break;
