@@ -237,8 +237,10 @@ $(FAULT_PROGRAMS): $(BUILD)/tests/faults/%: $(BUILD)/obj/tests/faults/main_%.o $
 	$(Q)$(CC) -pie $(ALL_LDFLAGS) -o $@ $^ $(LIBS_ALL)
 
 ONE_MINUTE = $(if $(filter-out file default undefined,$(origin SECONDS)),$(SECONDS),60)
-faults: $(BUILD)/tests/faults/faults $(PROGRAMS) ## real processes, real faults, a verdict: make faults [SECONDS=60] [SEED=n] [ARGS='--profile broker']
-	@TALLY_BIN_DIR=$(abspath $(BUILD)/bin) $< --seconds $(ONE_MINUTE) --seed $(SEED) $(ARGS)
+FAULTS = $(FAILPOINT_BUILD)/tests/faults/faults
+faults: ## real processes, real faults, a verdict: make faults [SECONDS=60] [SEED=n] [ARGS='--profile broker']
+	@$(MAKE) --no-print-directory BUILD=$(FAILPOINT_BUILD) FAILPOINTS=1 programs $(FAULTS)
+	@TALLY_BIN_DIR=$(abspath $(FAILPOINT_BUILD)/bin) $(FAULTS) --seconds $(ONE_MINUTE) --seed $(SEED) $(ARGS)
 
 cuts: $(BUILD)/tests/faults/test_truth $(PROGRAMS) ## connections of tallyd cut after every byte of an exchange: who sent learns the truth
 	@TALLY_CUT_STEP=1 $(PLACES) $<

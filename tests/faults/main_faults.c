@@ -21,10 +21,12 @@ static const char help[] = "usage: faults [--seconds N] [--seed N] [--profile NA
                            "found, 1 something found.\n\n"
                            "  --seconds N      how long faults happen (60)\n"
                            "  --seed N         what decides about load and faults (1)\n"
-                           "  --profile NAME   mixed, broker, worker or database (mixed)\n"
+                           "  --profile NAME   mixed, broker, worker, database or network (mixed)\n"
                            "  --pace X         faults come X times as often (1)\n"
                            "  --rate N         messages a second that clients send at most (4000)\n"
                            "  --clients N --workers N   how many (4 and 4)\n"
+                           "  --standby        a second tallyd stands by\n"
+                           "  --plain          no proxies, failpoints, clocks, small disk\n"
                            "  --json           one JSON object at the end\n"
                            "  --keep           the directory of the run stays\n";
 
@@ -54,6 +56,8 @@ parse_options(int argc, char **argv, tally_run_options_t *options)
         {"clients", required_argument, NULL, 'c'},
         {"workers", required_argument, NULL, 'w'},
         {"json", no_argument, NULL, 'j'},
+        {"standby", no_argument, NULL, 'y'},
+        {"plain", no_argument, NULL, 'n'},
         {"keep", no_argument, NULL, 'k'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
@@ -87,6 +91,12 @@ parse_options(int argc, char **argv, tally_run_options_t *options)
             rc = parse(optarg, 1, 16, &value);
             options->scene.mains = (unsigned)value;
             break;
+        case 'y':
+            options->scene.brokers = 2;
+            break;
+        case 'n':
+            options->scene.plain = true;
+            break;
         case 'j':
             options->json = true;
             break;
@@ -117,9 +127,11 @@ main(int argc, char **argv)
         perror("faults: programs");
         return 70;
     }
+    setvbuf(stdout, NULL, _IOLBF, 0);
     tally_log_set_level(TALLY_LOG_ERROR);    // that sessions end is what we are here for
     tally_run_options_t options = {
         .scene = {.seed = 1,
+                  .brokers = 1,
                   .clients = 4,
                   .mains = 4,
                   .looses = 1,

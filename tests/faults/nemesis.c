@@ -13,29 +13,53 @@
 #define LOOK_MS 10         // while something lasts
 #define REST_MS_MIN 150    // between two of a kind
 
-static const char *const profiles[] = {"mixed", "broker", "worker", "database"};
+static const char *const profiles[TALLY_PROFILES] = {"mixed", "broker", "worker", "database",
+                                                     "network"};
 
 const char *
 tally_fault_name(tally_fault_kind_t kind)
 {
-    return tally_fault_ways[kind].name;
+    return tally_fault_entries[kind].name;
+}
+
+static bool
+is_to_be_had(const tally_nemesis_t *self, tally_fault_kind_t kind)
+{
+    const tally_scene_t *scene = self->scene;
+    if (kind >= TALLY_FAULT_CLOCK_PG) {
+        return scene->clocks != NULL;
+    }
+    if (kind >= TALLY_FAULT_DISK_FULL) {
+        return scene->disk != NULL;
+    }
+    if (kind >= TALLY_FAULT_NET_CUT) {
+        return scene->views != NULL;
+    }
+    return kind < TALLY_FAULT_POINT_KILL || scene->failpoints != NULL;
 }
 
 bool
 tally_nemesis_uses(const tally_nemesis_t *self, tally_fault_kind_t kind)
 {
-    return tally_fault_ways[kind].mean_s[self->profile] > 0;
+    return tally_fault_entries[kind].mean_s[self->profile] > 0 && is_to_be_had(self, kind);
+}
+
+bool
+tally_nemesis_lacks(const tally_nemesis_t *self, tally_fault_kind_t kind)
+{
+    return tally_fault_entries[kind].mean_s[self->profile] > 0 && !is_to_be_had(self, kind);
 }
 
 static int
 find_profile(const char *name)
 {
-    for (int i = 0; i < (int)(sizeof profiles / sizeof profiles[0]); i++) {
+    for (int i = 0; i < (int)(TALLY_PROFILES); i++) {
         if (strcmp(profiles[i], name) == 0) {
             return i;
         }
     }
-    fprintf(stderr, "faults: there is no profile \"%s\": mixed, broker, worker or database\n",
+    fprintf(stderr,
+            "faults: there is no profile \"%s\": mixed, broker, worker, database or network\n",
             name);
     return -1;
 }
@@ -105,7 +129,7 @@ static int64_t
 draw_pause_ms(tally_nemesis_t *self, tally_fault_kind_t kind)
 {
     double uniform = ((double)(tally_chance_next(&self->chance) >> 11) + 1) / 9007199254740993.0;
-    double mean_ms = 1000 * tally_fault_ways[kind].mean_s[self->profile] / self->options.pace;
+    double mean_ms = 1000 * tally_fault_entries[kind].mean_s[self->profile] / self->options.pace;
     return REST_MS_MIN
            + (int64_t)(-log(uniform) * (mean_ms > REST_MS_MIN ? mean_ms - REST_MS_MIN : 0));
 }
@@ -117,7 +141,7 @@ record(const tally_nemesis_t *self, const tally_fault_t *fault, tally_did_t kind
                                                 .kind = (uint16_t)kind,
                                                 .id = fault->id,
                                                 .code = (uint16_t)fault->kind,
-                                                .item = tally_fault_ways[fault->kind].victim,
+                                                .item = tally_fault_entries[fault->kind].victim,
                                                 .process = fault->number,
                                                 .tenant = fault->tenant,
                                             });
@@ -126,7 +150,7 @@ record(const tally_nemesis_t *self, const tally_fault_t *fault, tally_did_t kind
 static void
 strike(tally_nemesis_t *self, tally_fault_kind_t kind, int64_t now_ms)
 {
-    const tally_fault_way_t *way = &tally_fault_ways[kind];
+    const tally_fault_way_t *way = tally_fault_entries[kind].way;
     tally_fault_t *fault = find_free(self);
     tally_fault_t aimed = {.kind = kind, .began_ms = now_ms, .end_at_ms = now_ms};
     if (fault == NULL || !way->aim(self, &aimed)) {
@@ -146,7 +170,7 @@ strike(tally_nemesis_t *self, tally_fault_kind_t kind, int64_t now_ms)
 static void
 look_at(tally_nemesis_t *self, tally_fault_t *fault, int64_t now_ms)
 {
-    const tally_fault_way_t *way = &tally_fault_ways[fault->kind];
+    const tally_fault_way_t *way = tally_fault_entries[fault->kind].way;
     bool over = way->over(self, fault, now_ms);
     bool due = way->heal != NULL && (self->resting || now_ms >= fault->end_at_ms);
     if (!over && !due) {
@@ -156,6 +180,10 @@ look_at(tally_nemesis_t *self, tally_fault_t *fault, int64_t now_ms)
         way->heal(self, fault);
     }
     record(self, fault, TALLY_FAULT_ENDED);
+    self->bites[fault->kind] += way->bit == NULL || way->bit(self, fault) ? 1 : 0;
+    if (self->bites[fault->kind] == 0) {
+        self->next_at_ms[fault->kind] = now_ms + AGAIN_MS;    // each kind has to do something once
+    }
     self->lasted_ms[fault->kind] += now_ms - fault->began_ms;
     fault->kind = 0;
 }
@@ -202,6 +230,23 @@ unsigned
 tally_nemesis_count(const tally_nemesis_t *self, tally_fault_kind_t kind)
 {
     return self->counts[kind];
+}
+
+unsigned
+tally_nemesis_bites(const tally_nemesis_t *self, tally_fault_kind_t kind)
+{
+    return self->bites[kind];
+}
+
+bool
+tally_nemesis_seen_all(const tally_nemesis_t *self)
+{
+    for (tally_fault_kind_t i = 1; i < TALLY_FAULT_KINDS; i++) {
+        if (tally_nemesis_uses(self, i) && self->bites[i] == 0) {
+            return false;
+        }
+    }
+    return true;
 }
 
 int64_t

@@ -25,6 +25,20 @@ typedef enum {
     TALLY_FAULT_PG_KILL,         // kill -9 of the postmaster
     TALLY_FAULT_PG_BACKEND,      // kill -9 of one backend: all of them go
     TALLY_FAULT_PG_TERMINATE,    // one session ends
+    TALLY_FAULT_POINT_KILL,      // at a named point of the broker or of a worker
+    TALLY_FAULT_POINT_STOP,
+    TALLY_FAULT_POINT_DELAY,
+    TALLY_FAULT_POINT_FAIL,
+    TALLY_FAULT_NET_CUT,        // after some bytes
+    TALLY_FAULT_NET_STALL,      // nothing passes for a while
+    TALLY_FAULT_NET_SWALLOW,    // nothing arrives, one way or both
+    TALLY_FAULT_NET_RESET,
+    TALLY_FAULT_NET_DELAY,
+    TALLY_FAULT_NET_THROTTLE,
+    TALLY_FAULT_DISK_FULL,
+    TALLY_FAULT_CLOCK_PG,    // wall clocks jump
+    TALLY_FAULT_CLOCK_BROKER,
+    TALLY_FAULT_CLOCK_WORKER,
     TALLY_FAULT_KINDS
 } tally_fault_kind_t;
 
@@ -32,7 +46,7 @@ typedef struct tally_nemesis tally_nemesis_t;
 
 typedef struct {
     uint64_t seed;
-    const char *profile;    // "mixed", "broker", "worker", "database"
+    const char *profile;    // "mixed", "broker", "worker", "database", "network"
     double pace;            // faults come that much more often; 1: as the profile says
     int64_t opening_ms;     // time in which each kind strikes for the first time
 } tally_nemesis_options_t;
@@ -51,8 +65,15 @@ bool tally_nemesis_active(const tally_nemesis_t *self);
 
 //  How often a kind struck, and how long it lasted together.
 unsigned tally_nemesis_count(const tally_nemesis_t *self, tally_fault_kind_t kind);
+//  Of them, those that did something: a cut that no byte reached did not.
+unsigned tally_nemesis_bites(const tally_nemesis_t *self, tally_fault_kind_t kind);
 int64_t tally_nemesis_lasted_ms(const tally_nemesis_t *self, tally_fault_kind_t kind);
+//  Every kind of this run did something.
+bool tally_nemesis_seen_all(const tally_nemesis_t *self);
+//  Whether a kind is of this profile, and can be here.
 bool tally_nemesis_uses(const tally_nemesis_t *self, tally_fault_kind_t kind);
+//  It is of this profile, but what it needs is not to be had here.
+bool tally_nemesis_lacks(const tally_nemesis_t *self, tally_fault_kind_t kind);
 const char *tally_fault_name(tally_fault_kind_t kind);
 
 #endif

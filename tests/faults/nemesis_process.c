@@ -30,10 +30,17 @@ aim_at(tally_fault_t *fault, tally_process_t *process)
     return may_be_hit(process);
 }
 
+tally_process_t *
+tally_nemesis_broker(const tally_nemesis_t *self)
+{
+    unsigned seat = tally_watch_active(self->watch);
+    return self->scene->tallyds[seat == 0 ? 0 : seat - 1].process;
+}
+
 static bool
 aim_at_broker(tally_nemesis_t *self, tally_fault_t *fault)
 {
-    return aim_at(fault, self->scene->tallyd);
+    return aim_at(fault, tally_nemesis_broker(self));
 }
 
 static bool
@@ -121,7 +128,7 @@ stop_postgres(tally_nemesis_t *self, tally_fault_t *fault)
 static void
 stop_process(tally_nemesis_t *self, tally_fault_t *fault)
 {
-    bool is_broker = fault->process == self->scene->tallyd;
+    bool is_broker = fault->member == NULL;
     fault->end_at_ms += tally_chance_between(&self->chance, STOP_MS_MIN,
                                              is_broker ? BROKER_STOP_MS_MAX : STOP_MS_MAX);
     tally_crew_stop(fault->process);
@@ -167,8 +174,8 @@ resume_process(tally_nemesis_t *self, tally_fault_t *fault)
     tally_crew_continue(fault->process);
 }
 
-static bool
-at_once(tally_nemesis_t *self, tally_fault_t *fault, int64_t now_ms)
+bool
+tally_nemesis_at_once(tally_nemesis_t *self, tally_fault_t *fault, int64_t now_ms)
 {
     (void)self;
     (void)fault;
@@ -176,90 +183,36 @@ at_once(tally_nemesis_t *self, tally_fault_t *fault, int64_t now_ms)
     return true;
 }
 
-//  Seconds between two: mixed, broker, worker, database.
-const tally_fault_way_t tally_fault_ways[TALLY_FAULT_KINDS] = {
-    [TALLY_FAULT_BROKER_KILL] = {"broker-kill",
-                                 TALLY_VICTIM_BROKER,
-                                 {2.5, 1.2, 20, 15},
-                                 aim_at_broker,
-                                 kill_process,
-                                 runs_again,
-                                 NULL},
-    [TALLY_FAULT_BROKER_STOP] = {"broker-stop",
-                                 TALLY_VICTIM_BROKER,
-                                 {15, 20, 0, 0},
-                                 aim_at_broker,
-                                 stop_process,
-                                 is_another,
-                                 resume_process},
-    [TALLY_FAULT_WORKER_KILL] = {"worker-kill",
-                                 TALLY_VICTIM_WORKER,
-                                 {4, 10, 1.5, 15},
-                                 aim_at_worker,
-                                 kill_process,
-                                 runs_again,
-                                 NULL},
-    [TALLY_FAULT_WORKER_STOP] = {"worker-stop",
-                                 TALLY_VICTIM_WORKER,
-                                 {7, 20, 2.5, 20},
-                                 aim_at_worker,
-                                 stop_process,
-                                 is_another,
-                                 resume_process},
-    [TALLY_FAULT_TERM_KILL] = {"term-kill",
-                               TALLY_VICTIM_TERM_HOLDER,
-                               {12, 0, 5, 0},
-                               aim_at_holder,
-                               kill_process,
-                               runs_again,
-                               NULL},
-    [TALLY_FAULT_TERM_STOP] = {"term-stop",
-                               TALLY_VICTIM_TERM_HOLDER,
-                               {15, 0, 8, 0},
-                               aim_at_holder,
-                               stop_process,
-                               is_another,
-                               resume_process},
-    [TALLY_FAULT_CLIENT_KILL] = {"client-kill",
-                                 TALLY_VICTIM_CLIENT,
-                                 {5, 8, 0, 20},
-                                 aim_at_client,
-                                 kill_process,
-                                 runs_again,
-                                 NULL},
-    [TALLY_FAULT_CLIENT_STOP] = {"client-stop",
-                                 TALLY_VICTIM_CLIENT,
-                                 {15, 30, 0, 0},
-                                 aim_at_client,
-                                 stop_process,
-                                 is_another,
-                                 resume_process},
-    [TALLY_FAULT_PG_STOP] = {"pg-stop",
-                             TALLY_VICTIM_DATABASE,
-                             {25, 60, 60, 5},
-                             aim_at_postgres,
-                             stop_postgres,
-                             runs_again,
-                             NULL},
-    [TALLY_FAULT_PG_KILL] = {"pg-kill",
-                             TALLY_VICTIM_DATABASE,
-                             {45, 0, 0, 12},
-                             aim_at_postgres,
-                             kill_process,
-                             runs_again,
-                             NULL},
-    [TALLY_FAULT_PG_BACKEND] = {"pg-backend",
-                                TALLY_VICTIM_DATABASE,
-                                {30, 0, 60, 6},
-                                aim_at_session,
-                                kill_backend,
-                                at_once,
-                                NULL},
-    [TALLY_FAULT_PG_TERMINATE] = {"pg-terminate",
-                                  TALLY_VICTIM_DATABASE,
-                                  {5, 10, 6, 2},
-                                  aim_at_session,
-                                  end_session,
-                                  at_once,
-                                  NULL},
-};
+bool
+tally_nemesis_lasts(tally_nemesis_t *self, tally_fault_t *fault, int64_t now_ms)
+{
+    (void)self;
+    (void)fault;
+    (void)now_ms;
+    return false;
+}
+
+const tally_fault_way_t tally_ways_broker_kill = {aim_at_broker, kill_process, runs_again, NULL,
+                                                  NULL};
+const tally_fault_way_t tally_ways_broker_stop = {aim_at_broker, stop_process, is_another,
+                                                  resume_process, NULL};
+const tally_fault_way_t tally_ways_worker_kill = {aim_at_worker, kill_process, runs_again, NULL,
+                                                  NULL};
+const tally_fault_way_t tally_ways_worker_stop = {aim_at_worker, stop_process, is_another,
+                                                  resume_process, NULL};
+const tally_fault_way_t tally_ways_term_kill = {aim_at_holder, kill_process, runs_again, NULL,
+                                                NULL};
+const tally_fault_way_t tally_ways_term_stop = {aim_at_holder, stop_process, is_another,
+                                                resume_process, NULL};
+const tally_fault_way_t tally_ways_client_kill = {aim_at_client, kill_process, runs_again, NULL,
+                                                  NULL};
+const tally_fault_way_t tally_ways_client_stop = {aim_at_client, stop_process, is_another,
+                                                  resume_process, NULL};
+const tally_fault_way_t tally_ways_pg_stop = {aim_at_postgres, stop_postgres, runs_again, NULL,
+                                              NULL};
+const tally_fault_way_t tally_ways_pg_kill = {aim_at_postgres, kill_process, runs_again, NULL,
+                                              NULL};
+const tally_fault_way_t tally_ways_pg_backend = {aim_at_session, kill_backend,
+                                                 tally_nemesis_at_once, NULL, NULL};
+const tally_fault_way_t tally_ways_pg_terminate = {aim_at_session, end_session,
+                                                   tally_nemesis_at_once, NULL, NULL};

@@ -27,15 +27,33 @@ tally_report_progress(tally_report_t *self, const tally_nemesis_t *nemesis,
     self->shown_before_ms = elapsed_ms;
 }
 
+//  False when a kind of this run never did anything: then the run proves nothing.
+static bool
+all_bit(const tally_nemesis_t *nemesis)
+{
+    bool all = true;
+    for (tally_fault_kind_t i = 1; i < TALLY_FAULT_KINDS; i++) {
+        if (tally_nemesis_uses(nemesis, i) && tally_nemesis_bites(nemesis, i) == 0) {
+            fprintf(stderr, "faults: %s never happened: the run proves nothing\n",
+                    tally_fault_name(i));
+            all = false;
+        }
+    }
+    return all;
+}
+
 static void
 print_faults(const tally_nemesis_t *nemesis)
 {
-    printf("%-16s %7s %10s\n", "fault", "count", "mean ms");
+    printf("%-16s %7s %7s %10s\n", "fault", "count", "bit", "mean ms");
     for (tally_fault_kind_t i = 1; i < TALLY_FAULT_KINDS; i++) {
         unsigned count = tally_nemesis_count(nemesis, i);
         if (tally_nemesis_uses(nemesis, i)) {
-            printf("%-16s %7u %10.0f\n", tally_fault_name(i), count,
+            printf("%-16s %7u %7u %10.0f\n", tally_fault_name(i), count,
+                   tally_nemesis_bites(nemesis, i),
                    count == 0 ? 0 : (double)tally_nemesis_lasted_ms(nemesis, i) / (double)count);
+        } else if (tally_nemesis_lacks(nemesis, i)) {
+            printf("%-16s cannot be here\n", tally_fault_name(i));
         }
     }
 }
@@ -89,6 +107,9 @@ tally_report_conclude(tally_report_t *self, tally_scene_t *scene, const tally_ne
         print_sums(self);
     }
     int code = judge(scene, json);
+    if (code == 0 && !all_bit(nemesis)) {
+        code = 2;
+    }
     const char *findings = tally_crew_findings(scene->crew);
     fputs(findings, stderr);
     if (code == 0 && (!self->healed || !self->drained || *findings != '\0')) {

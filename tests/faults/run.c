@@ -13,6 +13,7 @@
 
 #define LOAD_MS 1500    // before the first fault
 #define OPENING_MS_MAX 60000
+#define EXTRA_MS 15000    // for kinds that came and did nothing so far
 #define HEAL_MS_MAX 30000
 #define DRAIN_MS_MAX 30000
 #define SHOW_MS 5000
@@ -61,6 +62,12 @@ turn_until(run_t *self, int64_t until_ms, bool (*done)(run_t *self))
 }
 
 static bool
+has_seen_all(run_t *self)
+{
+    return tally_nemesis_seen_all(self->nemesis);
+}
+
+static bool
 is_healed(run_t *self)
 {
     return !tally_nemesis_active(self->nemesis) && tally_crew_all_run(self->scene->crew);
@@ -84,7 +91,9 @@ be_faulty(run_t *self)
     }
     tally_scene_phase(self->scene, TALLY_PHASE_FAULTS);
     tally_nemesis_begin(self->nemesis, tally_clock_now_ms());
-    (void)turn_until(self, tally_clock_now_ms() + self->options->faults_ms, NULL);
+    if (turn_until(self, tally_clock_now_ms() + self->options->faults_ms, NULL)) {
+        (void)turn_until(self, tally_clock_now_ms() + EXTRA_MS, has_seen_all);
+    }
 }
 
 static void
@@ -118,7 +127,9 @@ end_processes(tally_scene_t *scene)
     for (size_t i = 0; i < scene->member_count; i++) {
         tally_crew_end(scene->crew, scene->members[i].process, SIGTERM);
     }
-    tally_crew_end(scene->crew, scene->tallyd, SIGTERM);
+    for (unsigned i = 0; i < scene->options.brokers; i++) {
+        tally_crew_end(scene->crew, scene->tallyds[i].process, SIGTERM);
+    }
 }
 
 int
@@ -129,9 +140,7 @@ tally_run(const tally_run_options_t *options)
     if (self.scene == NULL) {
         return 70;
     }
-    char *feed = tally_format("ipc://%s/feed", self.scene->run);
-    self.watch = tally_watch_new(feed);
-    free(feed);
+    self.watch = tally_watch_new(self.scene->run, options->scene.brokers);
     int64_t opening_ms = options->faults_ms * 2 / 3;
     self.nemesis = tally_nemesis_new(self.scene, self.watch,
                                      &(tally_nemesis_options_t){

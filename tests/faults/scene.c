@@ -20,7 +20,6 @@
 #define LOOK_MS 20
 #define ANSWER_MS 250
 #define DRIVER_PROCESS 1
-#define LIVES_MAX 1000    // of one member; its processes are numbered on from slot * LIVES_MAX
 
 //  ---- processes --------------------------------------------------------------------------------
 
@@ -28,90 +27,19 @@
 static void
 set_environment(void)
 {
-    static const char *const names[] = {"TALLY_FRONT",   "TALLY_SINK",   "TALLY_FEED",
-                                        "TALLY_LANES",   "TALLY_DB",     "TALLY_BROKER",
-                                        "TALLY_NAME",    "TALLY_CONFIG", "TALLY_DIR",
-                                        "TALLY_CREDIT",  "TALLY_ROOM",   "TALLY_SLOT",
-                                        "TALLY_PROCESS", "TALLY_TENANT"};
+    static const char *const names[] = {"TALLY_FRONT",     "TALLY_SINK",   "TALLY_FEED",
+                                        "TALLY_LANES",     "TALLY_DB",     "TALLY_BROKER",
+                                        "TALLY_NAME",      "TALLY_CONFIG", "TALLY_DIR",
+                                        "TALLY_ROOM",      "TALLY_CREDIT", "TALLY_SLOT",
+                                        "TALLY_SEAT",      "TALLY_TENANT", "TALLY_PROCESS",
+                                        "TALLY_FAILPOINTS"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         unsetenv(names[i]);
     }
     setenv("TALLY_LOG_TIME", "1", 1);
 }
 
-static void
-exec_postgres(void *cluster)
-{
-    tally_cluster_clear_stale(cluster);
-    tally_cluster_exec(cluster);
-}
-
-static void
-exec_tallyd(void *scene)
-{
-    const tally_scene_t *self = scene;
-    char *words[] = {tally_format("%s/tallyd", self->options.bin_dir),
-                     "--front",
-                     "ipc://front",
-                     "--sink",
-                     "ipc://sink",
-                     "--feed",
-                     "ipc://feed",
-                     "--lanes",
-                     "ipc://lane-%",
-                     "--db",
-                     self->conninfo,
-                     NULL};
-    tally_crew_exec(words);
-}
-
-uint32_t
-tally_member_process(const tally_member_t *self)
-{
-    assert(self->process->starts < LIVES_MAX);
-    return self->slot * LIVES_MAX + self->process->starts;
-}
-
-static void
-exec_client(void *member)
-{
-    const tally_member_t *self = member;
-    const tally_scene_options_t *options = &self->scene->options;
-    char *program = tally_strdup(options->program);
-    char *words[] = {program,
-                     "client",
-                     tally_strdup(tally_room_dir(self->scene->room)),
-                     tally_format("%u", self->slot),
-                     tally_format("%u", tally_member_process(self)),
-                     tally_format("%" PRIu64, options->seed),
-                     "ipc://front",
-                     tally_format("%.1f", options->rate / options->clients),
-                     NULL};
-    tally_crew_exec(words);
-}
-
-static void
-exec_worker(void *member)
-{
-    const tally_member_t *self = member;
-    char *words[] = {tally_strdup(self->scene->options.program),
-                     tally_format("worker-%s", self->role),
-                     "--front",
-                     "ipc://front",
-                     "--db",
-                     self->scene->conninfo,
-                     "--name",
-                     self->process->name,
-                     "--room",
-                     tally_strdup(tally_room_dir(self->scene->room)),
-                     "--slot",
-                     tally_format("%u", self->slot),
-                     "--process",
-                     tally_format("%u", tally_member_process(self)),
-                     NULL};
-    tally_crew_exec(words);
-}
-
+//  Every other one works in a view of its own.
 static void
 add_member(tally_scene_t *self, tally_member_kind_t kind, const char *role, unsigned number)
 {
@@ -122,10 +50,19 @@ add_member(tally_scene_t *self, tally_member_kind_t kind, const char *role, unsi
                                .role = role,
                                .slot = (unsigned)self->member_count};
     char *name = tally_format("%s-%u", role, number);
+    bool is_worker = kind == TALLY_MEMBER_WORKER;
     member->process = tally_crew_add(self->crew, name, self->run,
-                                     kind == TALLY_MEMBER_CLIENT ? exec_client : exec_worker,
+                                     is_worker ? tally_scene_exec_worker : tally_scene_exec_client,
                                      member);
-    member->process->mortal = strcmp(role, "poison") == 0;
+    if (self->views != NULL && number % 2 == 1) {
+        const char *view = tally_views_add(self->views, member->process->name,
+                                           self->options.brokers, is_worker);
+        free(member->process->directory);
+        member->process->directory = tally_strdup(view);
+    }
+    member->conninfo = tally_format("host=%s dbname=tally user=tally", member->process->directory);
+    //  Whoever reaches a failpoint first dies there.
+    member->process->mortal = strcmp(role, "poison") == 0 || self->failpoints != NULL;
     free(name);
 }
 
@@ -160,7 +97,7 @@ tally_scene_start_members(tally_scene_t *self)
 static int
 open_room(tally_scene_t *self)
 {
-    static const char *const places[] = {"log", "history", "via"};
+    static const char *const places[] = {"log", "history", "via", "clock"};
     self->room = tally_room_new();
     if (self->room == NULL) {
         return -1;
@@ -184,11 +121,35 @@ open_room(tally_scene_t *self)
     return self->board == NULL ? -1 : 0;
 }
 
+//  What faults need beforehand, as far as it is to be had.
+static int
+open_tricks(tally_scene_t *self)
+{
+    if (self->options.plain) {
+        return 0;
+    }
+    char *clocks = tally_room_file(self->room, "clock");
+    self->clocks = tally_clocks_new(clocks);
+    free(clocks);
+#ifdef TALLY_FAILPOINTS
+    char *page = tally_room_file(self->room, "failpoints");
+    self->failpoints = tally_failpoints_open(page);
+    setenv("TALLY_FAILPOINTS", page, 1);
+    free(page);
+    if (self->failpoints == NULL) {
+        perror("faults: failpoints");
+        return -1;
+    }
+#endif
+    return 0;
+}
+
 //  Durable as always.  A crash is over sooner when the files are synced together: there are many to get over.
 static int
 tune_database(const tally_scene_t *self)
 {
-    char *path = tally_room_file(self->room, "pg/postgresql.conf");
+    char *path = tally_room_file(self->room, self->disk != NULL ? "disk/pg/postgresql.conf"
+                                                                : "pg/postgresql.conf");
     FILE *file = fopen(path, "ae");
     int rc = -1;
     if (file == NULL) {
@@ -205,7 +166,8 @@ tune_database(const tally_scene_t *self)
 static int
 start_database(tally_scene_t *self)
 {
-    char *data = tally_room_file(self->room, "pg");
+    self->disk = self->options.plain ? NULL : tally_disk_new(tally_room_dir(self->room));
+    char *data = tally_room_file(self->room, self->disk != NULL ? "disk/pg" : "pg");
     char *log = tally_room_file(self->room, "log/initdb.log");
     self->cluster = tally_cluster_new(data, self->run, log);
     free(data);
@@ -217,7 +179,7 @@ start_database(tally_scene_t *self)
         return -1;
     }
     self->postgres = tally_crew_add(self->crew, "postgres", tally_room_dir(self->room),
-                                    exec_postgres, self->cluster);
+                                    tally_scene_exec_postgres, self);
     self->postgres->may_fail = true;
     tally_crew_start(self->crew, self->postgres);
     int64_t deadline_at_ms = tally_clock_now_ms() + READY_MS_MAX;
@@ -262,21 +224,44 @@ put_queue(tally_client_t *client, tally_load_queue_t queue)
     return fine ? 0 : -1;
 }
 
-static int
-start_broker(tally_scene_t *self)
+static void
+add_tallyd(tally_scene_t *self, unsigned seat)
 {
-    self->tallyd = tally_crew_add(self->crew, "tallyd", self->run, exec_tallyd, self);
-    self->tallyd->may_fail = true;
-    tally_crew_start(self->crew, self->tallyd);
-    char *front = tally_format("ipc://%s/front", self->run);
-    tally_client_t *client = tally_client_new(front);
+    tally_tallyd_t *tallyd = &self->tallyds[seat - 1];
+    char *name = tally_format("tallyd-%u", seat);
+    *tallyd = (tally_tallyd_t){.scene = self, .seat = seat};
+    tallyd->process = tally_crew_add(self->crew, name, self->run, tally_scene_exec_tallyd, tallyd);
+    tallyd->process->may_fail = true;
+    tallyd->process->mortal = self->failpoints != NULL;
+    const char *where = self->run;
+    if (self->views != NULL) {
+        where = tally_views_add(self->views, tallyd->process->name, 0, false);
+    }
+    tallyd->conninfo = tally_format("host=%s dbname=tally user=tally", where);
+    free(name);
+}
+
+static int
+start_brokers(tally_scene_t *self)
+{
+    for (unsigned seat = 1; seat <= self->options.brokers; seat++) {
+        add_tallyd(self, seat);
+        tally_crew_start(self->crew, self->tallyds[seat - 1].process);
+    }
+    self->fronts = tally_strdup(self->options.brokers == 1 ? "ipc://front-1"
+                                                           : "ipc://front-1,ipc://front-2");
+    char *fronts = tally_format("ipc://%s/front-1,ipc://%s/front-2", self->run, self->run);
+    if (self->options.brokers == 1) {
+        *strchr(fronts, ',') = '\0';
+    }
+    tally_client_t *client = tally_client_new(fronts);
     tally_client_set_silence(client, ANSWER_MS);
     int rc = 0;
     for (tally_load_queue_t i = TALLY_LOAD_PLAIN; rc == 0 && i < TALLY_LOAD_QUEUES; i++) {
         rc = put_queue(client, i);
     }
     tally_client_destroy(&client);
-    free(front);
+    free(fronts);
     return rc;
 }
 
@@ -308,7 +293,16 @@ tally_scene_new(const tally_scene_options_t *options)
     tally_scene_t *self = tally_alloc(sizeof *self);
     self->options = *options;
     set_environment();
-    if (open_room(self) == -1 || start_database(self) == -1 || start_broker(self) == -1) {
+    if (open_room(self) == -1 || open_tricks(self) == -1 || start_database(self) == -1) {
+        tally_scene_destroy(&self);
+        return NULL;
+    }
+    if (!options->plain) {
+        char *via = tally_room_file(self->room, "via");
+        self->views = tally_views_new(self->run, via, options->seed);
+        free(via);
+    }
+    if (start_brokers(self) == -1) {
         tally_scene_destroy(&self);
         return NULL;
     }
@@ -334,10 +328,21 @@ tally_scene_destroy(tally_scene_t **self_p)
     if (self->crew != NULL) {
         tally_crew_destroy(&self->crew);
     }
+    for (size_t i = 0; i < self->member_count; i++) {
+        free(self->members[i].conninfo);
+    }
+    for (size_t i = 0; i < self->options.brokers; i++) {
+        free(self->tallyds[i].conninfo);
+    }
+    tally_views_destroy(&self->views);
+    tally_failpoints_close(&self->failpoints);
+    tally_clocks_destroy(&self->clocks);
+    tally_disk_destroy(&self->disk);
     tally_cluster_destroy(&self->cluster);
     tally_board_close(&self->board);
     int rc = tally_room_destroy(&self->room);
     free(self->conninfo);
+    free(self->fronts);
     free(self->run);
     free(self);
     *self_p = NULL;

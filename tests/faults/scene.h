@@ -10,15 +10,22 @@
 #include "clients/cmd/cluster.h"
 #include "lib/db.h"
 #include "tests/faults/board.h"
+#include "tests/faults/clocks.h"
 #include "tests/faults/crew.h"
+#include "tests/faults/disk.h"
+#include "tests/faults/failpoints.h"
 #include "tests/faults/history.h"
 #include "tests/faults/room.h"
+#include "tests/faults/views.h"
 
 #define TALLY_MEMBERS_MAX 48
+#define TALLY_BROKERS_MAX 2
 
 typedef struct {
     uint64_t seed;
+    unsigned brokers;    // tallyds; all but one stand by
     unsigned clients, mains, looses, poisons;
+    bool plain;    // nothing stands between any two, clocks are real, PostgreSQL has the whole disk
     double rate;            // messages a second of all clients together
     const char *bin_dir;    // of the programs under test
     const char *program;    // this one
@@ -32,8 +39,16 @@ typedef struct {
     tally_member_kind_t kind;
     const char *role;    // of a worker
     unsigned slot;       // on the board
+    char *conninfo;      // of a worker
     tally_process_t *process;
 } tally_member_t;
+
+typedef struct {
+    struct tally_scene *scene;
+    unsigned seat;
+    char *conninfo;
+    tally_process_t *process;
+} tally_tallyd_t;
 
 typedef struct tally_scene {
     tally_scene_options_t options;
@@ -44,8 +59,14 @@ typedef struct tally_scene {
     tally_cluster_t *cluster;
     tally_db_t *db;    // the driver's own connection
     char *conninfo;
-    char *run;    // the directory of sockets
-    tally_process_t *postgres, *tallyd;
+    char *run;               // the directory of sockets
+    char *fronts;            // as clients and workers are told, relative to where they work
+    tally_views_t *views;    // NULL: none
+    tally_failpoints_t *failpoints;    // NULL: the programs have none
+    tally_clocks_t *clocks;            // NULL: they cannot be moved here
+    tally_disk_t *disk;                // NULL: it cannot be filled here
+    tally_process_t *postgres;
+    tally_tallyd_t tallyds[TALLY_BROKERS_MAX];
     tally_member_t members[TALLY_MEMBERS_MAX];
     size_t member_count;
 } tally_scene_t;
@@ -55,6 +76,12 @@ typedef struct tally_scene {
 tally_scene_t *tally_scene_new(const tally_scene_options_t *options);
 //  0, or -1 when something was left over that should not have been.
 int tally_scene_destroy(tally_scene_t **self_p);
+
+//  In forked children: become the programs.
+void tally_scene_exec_postgres(void *scene);
+void tally_scene_exec_tallyd(void *tallyd);
+void tally_scene_exec_client(void *member);
+void tally_scene_exec_worker(void *member);
 
 void tally_scene_start_members(tally_scene_t *self);
 void tally_scene_phase(tally_scene_t *self, tally_phase_t phase);

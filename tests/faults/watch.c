@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "tests/faults/watch.h"
 
+#include <assert.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,21 +9,29 @@
 #include "lib/alloc.h"
 #include "tests/faults/load.h"
 
+#define SEATS_MAX 2
+
 struct tally_watch {
-    tally_feed_t *feed;
+    tally_feed_t *feeds[SEATS_MAX];
+    unsigned active;    // seat
     uint64_t pending[TALLY_LOAD_QUEUES];
     char holders[TALLY_LOAD_TENANTS + 1][65];
 };
 
 tally_watch_t *
-tally_watch_new(const char *feed)
+tally_watch_new(const char *dir, unsigned seats)
 {
+    assert(seats <= SEATS_MAX);
     tally_watch_t *self = tally_alloc(sizeof *self);
-    self->feed = tally_feed_new(feed);
-    if (self->feed == NULL || tally_feed_subscribe(self->feed, "queue.") == -1
-        || tally_feed_subscribe(self->feed, "worker.") == -1) {
-        fprintf(stderr, "faults: could not follow the feed at %s\n", feed);
-        tally_watch_destroy(&self);
+    for (unsigned i = 0; i < seats; i++) {
+        char *feed = tally_format("ipc://%s/feed-%u", dir, i + 1);
+        self->feeds[i] = tally_feed_new(feed);
+        if (self->feeds[i] == NULL || tally_feed_subscribe(self->feeds[i], "queue.") == -1
+            || tally_feed_subscribe(self->feeds[i], "worker.") == -1) {
+            fprintf(stderr, "faults: could not follow the feed at %s\n", feed);
+            abort();
+        }
+        free(feed);
     }
     return self;
 }
@@ -32,7 +41,9 @@ tally_watch_destroy(tally_watch_t **self_p)
 {
     tally_watch_t *self = *self_p;
     if (self != NULL) {
-        tally_feed_destroy(&self->feed);
+        for (unsigned i = 0; i < SEATS_MAX; i++) {
+            tally_feed_destroy(&self->feeds[i]);
+        }
         free(self);
         *self_p = NULL;
     }
@@ -65,11 +76,12 @@ take_worker(tally_watch_t *self, const json_t *json, const char *name)
     }
 }
 
-void
-tally_watch_look(tally_watch_t *self)
+static void
+look_at(tally_watch_t *self, unsigned seat)
 {
     tally_publication_t publication;
-    while (tally_feed_next(self->feed, 0, &publication) == 0) {
+    while (tally_feed_next(self->feeds[seat - 1], 0, &publication) == 0) {
+        self->active = seat;
         json_t *json = json_loadb(publication.json, publication.json_bytes, 0, NULL);
         const char *name = strchr(publication.topic, '.') + 1;    // subscribed to nothing without
         if (json != NULL && publication.topic[0] == 'w') {
@@ -79,6 +91,20 @@ tally_watch_look(tally_watch_t *self)
         }
         json_decref(json);
     }
+}
+
+void
+tally_watch_look(tally_watch_t *self)
+{
+    for (unsigned seat = 1; seat <= SEATS_MAX && self->feeds[seat - 1] != NULL; seat++) {
+        look_at(self, seat);
+    }
+}
+
+unsigned
+tally_watch_active(const tally_watch_t *self)
+{
+    return self->active;
 }
 
 uint64_t
