@@ -376,7 +376,9 @@ take_error(tally_tick_store_t *self, const PGresult *answer)
         self->failed = true;
     }
     if (self->sqlstate[0] == '\0') {
-        set_error(self, sqlstate, PQresultErrorMessage(answer));
+        //  No input's fault: the next connection has statements that fit.
+        const char *stale = tally_db_session_stale(answer) ? "26000" : sqlstate;
+        set_error(self, stale, PQresultErrorMessage(answer));
     }
 }
 

@@ -248,21 +248,6 @@ prepare(tally_db_t *self, struct statement *statement)
     return outcome;
 }
 
-//  Was it the prepared statement that failed, not what it says?  Both are seen after a failover,
-//  a pooler's reset or a migration under a running worker.
-static bool
-statement_is_stale(const PGresult *result)
-{
-    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    const char *function = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
-    if (sqlstate == NULL) {
-        return false;
-    }
-    return strcmp(sqlstate, "26000") == 0
-           || (strcmp(sqlstate, "0A000") == 0 && function != NULL
-               && strcmp(function, "RevalidateCachedQuery") == 0);
-}
-
 static bool
 succeeded(const PGresult *result)
 {
@@ -291,7 +276,7 @@ execute(tally_db_t *self, const char *sql, const tally_params_t *params, bool *s
         return TALLY_DB_DONE;
     }
     tally_db_outcome_t outcome = blame(self, self->result);
-    if (statement_is_stale(self->result)) {
+    if (tally_db_session_stale(self->result)) {
         statement->doubtful = true;
         *stale = true;
         return TALLY_DB_RETRY;

@@ -67,6 +67,19 @@ tally_db_session_notice(const char *application, const PGresult *notice)
            || (detail != NULL && strstr(detail, "not have been replicated") != NULL);
 }
 
+bool
+tally_db_session_stale(const PGresult *result)
+{
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *function = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
+    if (sqlstate == NULL) {
+        return false;
+    }
+    return strcmp(sqlstate, "26000") == 0
+           || (strcmp(sqlstate, "0A000") == 0 && function != NULL
+               && strcmp(function, "RevalidateCachedQuery") == 0);
+}
+
 static void
 log_notice(void *context, const PGresult *notice)
 {

@@ -35,6 +35,10 @@ PGconn *tally_db_session_take(tally_db_session_t **self_p);            // ends t
 PGconn *tally_db_session_open(const char *conninfo, const char *application, int idle_limit_ms,
                               char **error) TALLY_MUST_CHECK;
 
+//  True when it was the prepared statement that failed, not what it says: preparing it again helps.  Seen after a
+//  failover, a pooler's reset or a migration under a running program.
+bool tally_db_session_stale(const PGresult *result);
+
 //  Logs a warning.  True when it says that a commit may not have reached the standby: COMMIT
 //  succeeds then, but promises nothing.
 bool tally_db_session_notice(const char *application, const PGresult *notice);
