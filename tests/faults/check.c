@@ -254,6 +254,34 @@ check_drain(tally_check_t *self)
     }
 }
 
+//  What a long run must have seen.
+static void
+check_bites(tally_check_t *self)
+{
+    const tally_check_figures_t *figures = &self->figures;
+    const struct {
+        uint64_t count;
+        const char *what;
+    } all[] = {
+        {figures->stale, "settle was refused as stale"},
+        {figures->unknown_done, "settle without an answer was done"},
+        {figures->unknown - figures->unknown_done, "settle without an answer was not done"},
+        {figures->repeated, "confirm was repeated"},
+        {figures->returned, "message was returned"},
+        {figures->buried, "message was buried"},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (all[i].count == 0) {
+            tally_check_doubt(self, "no %s", all[i].what);
+        }
+    }
+    for (size_t i = 0; i < TALLY_RULE_COUNT; i++) {
+        if (self->rules[i].checked == 0) {
+            tally_check_doubt(self, "rule %s had nothing to check", self->rules[i].code);
+        }
+    }
+}
+
 //  What makes a run prove nothing.
 static void
 check_worth(tally_check_t *self)
@@ -319,6 +347,9 @@ tally_check_new(const tally_history_set_t *set, const tally_check_options_t *opt
     tally_check_recovery_end(self);
     check_drain(self);
     check_worth(self);
+    if (self->options.strict) {
+        check_bites(self);
+    }
     return self;
 }
 

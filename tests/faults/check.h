@@ -66,6 +66,9 @@ typedef enum {
 typedef struct {
     int64_t drain_ms;          // I20; 30 000 when 0
     uint64_t confirmed_min;    // fewer prove nothing; 1 000 when 0
+    //  A run proves nothing, either, when no settle was refused as stale, none without an answer was done and none
+    //  was not, no confirm was repeated, or a rule had nothing to check: for runs that are long enough for all that.
+    bool strict;
 } tally_check_options_t;
 
 typedef struct tally_check tally_check_t;

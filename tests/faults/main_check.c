@@ -9,14 +9,15 @@
 #include "tests/faults/dump.h"
 
 static const char usage[] =
-    "usage: check DIRECTORY [--db CONNINFO] [--json] [--drain-ms N] [--confirmed-min N] [--message "
-    "NUMBER]\n"
+    "usage: check DIRECTORY [--db CONNINFO] [--json] [--strict] [--drain-ms N] [--confirmed-min "
+    "N]\n"
+    "       check DIRECTORY --message NUMBER\n"
     "\n"
     "Joins the histories in DIRECTORY (NAME.PID.history) and says which promises held.\n"
-    "  --db CONNINFO       first write the rows of this database into DIRECTORY, as one more "
-    "history\n"
-    "  --drain-ms N        the queues must be empty so long after the last fault (30000)\n"
+    "  --db CONNINFO       first write the rows of this database into DIRECTORY, as a history\n"
+    "  --drain-ms N        all must be done so long after the last fault (30000)\n"
     "  --confirmed-min N   fewer confirmed messages prove nothing (1000)\n"
+    "  --strict            a rule with nothing to check, a danger that never came, prove nothing\n"
     "  --message NUMBER    the life of this message, nothing else\n"
     "exit code: 0 valid, 1 a promise was broken, 2 the run proves nothing\n";
 
@@ -42,6 +43,7 @@ parse_arguments(int argc, char **argv, struct arguments *arguments)
                                             {"json", no_argument, NULL, 'j'},
                                             {"drain-ms", required_argument, NULL, 'r'},
                                             {"confirmed-min", required_argument, NULL, 'c'},
+                                            {"strict", no_argument, NULL, 's'},
                                             {"message", required_argument, NULL, 'm'},
                                             {NULL, 0, NULL, 0}};
     bool fine = true;
@@ -59,6 +61,9 @@ parse_arguments(int argc, char **argv, struct arguments *arguments)
             break;
         case 'c':
             fine = parse_number(optarg, &arguments->options.confirmed_min);
+            break;
+        case 's':
+            arguments->options.strict = true;
             break;
         case 'm':
             fine = parse_number(optarg, &arguments->message);

@@ -184,6 +184,23 @@ too_few_confirms_prove_nothing(void **state)
 }
 
 static void
+a_strict_check_wants_every_danger_to_have_come_up(void **state)
+{
+    struct fixture *f = *state;
+    tally_synthetic_write(f->directory, TALLY_SYNTHETIC_MIN, TALLY_PLANT_NOTHING);
+    check(f, (tally_check_options_t){.strict = true});
+    assert_int_equal(tally_check_verdict(f->check), TALLY_RUN_VALID);
+    clear(f);
+    tally_history_t *history = tally_history_open(f->directory, "one", 1, TALLY_WRITER_CLIENT);
+    tally_history_close(&history);
+    check(f, (tally_check_options_t){.strict = true});
+    assert_int_equal(tally_check_verdict(f->check), TALLY_RUN_INVALID);
+    print(f, tally_check_print);
+    assert_non_null(strstr(f->text, "proves nothing: no settle was refused as stale\n"));
+    assert_non_null(strstr(f->text, "proves nothing: rule I13 had nothing to check\n"));
+}
+
+static void
 the_limit_of_the_drain_can_be_set(void **state)
 {
     struct fixture *f = *state;
@@ -260,6 +277,8 @@ main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(times_from_a_kill_to_the_next_settle_are_measured, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(too_few_confirms_prove_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_strict_check_wants_every_danger_to_have_come_up, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(the_limit_of_the_drain_can_be_set, setup, teardown),
         cmocka_unit_test_setup_teardown(a_violation_is_shown_with_the_life_of_its_message, setup,
                                         teardown),
