@@ -200,10 +200,11 @@ borrowed_test_truth = tests/integration/pg.c
 borrowed_test_failpoint = tests/integration/pg.c tests/integration/survey_data.c
 borrowed_test_partition = tests/integration/instance.c
 borrowed_test_proxied = tests/integration/instance.c tests/integration/survey_data.c
+borrowed = $(borrowed_$(1)) $(if $(borrowed_$(1)),tests/integration/marker.c)
 
 define test_rule
 $(BUILD)/tests/$(1): $(BUILD)/obj/tests/$(1).o $(call companions,tests/$(1).c) \
-                     $(call object,$(borrowed_$(notdir $(1)))) \
+                     $(call object,$(call borrowed,$(notdir $(1)))) \
                      $(call archives_of,$(call folders_of,tests/$(1).c))
 	@mkdir -p $$(@D)
 	$$(call say,link,$$@)
@@ -320,7 +321,8 @@ demo: deps ## install what is missing, build, and see a private instance at work
 	@TALLY_BIN_DIR=$(abspath $(BUILD)/bin) tests/demo.sh
 
 # The driver shares the instance and the survey data of the integration tests.
-$(BUILD)/tests/bench/bench: $(call object,$(wildcard tests/bench/*.c) tests/integration/instance.c tests/integration/survey_data.c) \
+$(BUILD)/tests/bench/bench: $(call object,$(wildcard tests/bench/*.c) tests/integration/instance.c tests/integration/marker.c \
+                              tests/integration/survey_data.c) \
                             $(BUILD)/cmd.a $(BUILD)/clients.a $(BUILD)/broker.a $(BUILD)/lib.a
 	@mkdir -p $(@D)
 	$(call say,link,$@)

@@ -22,6 +22,7 @@
 #include "lib/endpoints.h"
 #include "lib/log.h"
 #include "lib/migrations.h"
+#include "lib/process.h"
 #include "lib/socket.h"
 
 #define ENDPOINTS 9    // see find_endpoints()
@@ -296,6 +297,7 @@ find_endpoints(const tally_config_t *config, char *endpoints[ENDPOINTS])
 int
 main(int argc, char **argv)
 {
+    tally_process_seclude();
     int stop_fd = open_signals();
     if (sodium_init() == -1 || stop_fd == -1) {
         tally_log_error("could not start: no randomness or no signals");

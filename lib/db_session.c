@@ -113,6 +113,8 @@ start_connecting(const char *conninfo, const char *application)
     if (handle == NULL) {
         abort();    // libpq's way to say that there is no memory
     }
+    //  Details quote rows, and errors are logged.
+    PQsetErrorVerbosity(handle, PQERRORS_TERSE);
     return handle;
 }
 

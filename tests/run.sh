@@ -15,6 +15,9 @@ shift
 logs=$build/tests/logs
 rm -rf "$logs"
 mkdir -p "$logs"
+# What was searched for bodies that show where they must not, and what was found (tests/integration/marker.h).
+export TALLY_LEAKS
+TALLY_LEAKS=$(realpath "$logs")/leaks
 read -ra wrapper <<<"${TALLY_TEST_WRAPPER:-}"
 passed=0
 failed=0
@@ -93,5 +96,11 @@ if [ ${#binaries[@]} -gt 0 ]; then
     run_suite tests 120 2 "${binaries[@]}"
 fi
 
+if [ -e "$TALLY_LEAKS" ]; then
+    awk '$1 == "searched" { places++; files += $2; bytes += $3 }
+        $1 == "leak" { leaks++; print }
+        END { printf "bodies in logs, errors, command lines or cores: %d, of %d logs of %d servers (%.1f MB) searched\n",
+            leaks, files, places, bytes / 1e6; exit leaks > 0 }' "$TALLY_LEAKS" || failed=$((failed + 1))
+fi
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

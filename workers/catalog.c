@@ -77,7 +77,7 @@ take(void *context, const char *slug, int32_t id, const char *hash, tally_bytes_
         tally_survey_t *survey = tally_survey_parse(definition, &problem);
         if (survey == NULL || strcmp(tally_survey_slug(survey), slug) != 0) {
             tally_log_error("could not read the definition of a survey: %s  tenant=%s survey=%s",
-                            survey == NULL ? problem.text : "it has another slug", self->tenant,
+                            survey == NULL ? "it is not one" : "it has another slug", self->tenant,
                             slug);
             tally_survey_destroy(&survey);
             return;

@@ -122,7 +122,8 @@ require_tallied(struct counting *self, const tally_entry_t *entry)
 static void
 bury(const struct counting *self, uint64_t message, const char *why)
 {
-    tally_log_warn("buried a pointer: %s  tenant=%s message=%llu", why, self->counter->work->tenant,
+    //  Why may quote a response; it stands with the dead letter.
+    tally_log_warn("buried a pointer  tenant=%s message=%llu", self->counter->work->tenant,
                    (unsigned long long)message);
     tally_worker_bury(self->counter->worker, self->counter->work, message, why);
 }

@@ -259,9 +259,9 @@ return_blocks(const struct mapping *self, bool wrong, tally_effect_t effect)
     for (size_t i = 0; i < self->count; i++) {
         const struct block *block = &self->blocks[i];
         if (block->wrong && wrong) {
-            tally_log_error("could not work out a block: %s  tenant=%s recompute=%llu block=%d",
-                            block->problem.text, block->key.tenant,
-                            (unsigned long long)block->key.id, block->number);
+            //  The reason may quote a response; it goes back with the message.
+            tally_log_error("could not work out a block  tenant=%s recompute=%llu block=%d",
+                            block->key.tenant, (unsigned long long)block->key.id, block->number);
             tally_worker_return(self->counter->worker, self->counter->work, &block->item->id, 1,
                                 true, -1, block->problem.text);
         } else if (!block->wrong && !wrong) {

@@ -176,8 +176,9 @@ bury_invalid(struct judging *self)
 {
     for (size_t i = 0; i < self->work->count; i++) {
         if (self->reasons[i] != NULL) {
-            tally_log_info("buried a response: %s  tenant=%s message=%llu", self->reasons[i],
-                           self->work->tenant, (unsigned long long)self->work->items[i].id);
+            //  The reason may quote an answer; it stands with the dead letter.
+            tally_log_info("buried a response  tenant=%s message=%llu", self->work->tenant,
+                           (unsigned long long)self->work->items[i].id);
             tally_worker_bury(self->worker, self->work, self->work->items[i].id, self->reasons[i]);
         }
     }

@@ -14,6 +14,7 @@
 #include "lib/clock.h"
 #include "lib/failpoint.h"
 #include "lib/log.h"
+#include "lib/process.h"
 #include "workers/runtime_private.h"
 #include "workers/runtime_store.h"
 
@@ -485,6 +486,7 @@ open_signals(void)
 int
 tally_worker_main(int argc, char **argv, const tally_worker_role_t *role)
 {
+    tally_process_seclude();
     tally_worker_t self = {.role = role};
     tally_config_key_t *keys = join_keys(role);
     char *program = tally_format("tally-%s", role->role);

@@ -57,6 +57,7 @@ static const char settings[] =
     "autovacuum_max_workers = 3\n"
     "autovacuum_vacuum_cost_limit = 2000\n"
     "log_line_prefix = '%m [%p] %a  '\n"
+    "log_error_verbosity = terse\n"    // details quote rows
     "log_parameter_max_length = 0\n"
     "log_parameter_max_length_on_error = 0\n"
     "log_checkpoints = off\n"

@@ -10,6 +10,7 @@
 #include "clients/cmd/verbs.h"
 
 #include "lib/nearest.h"
+#include "lib/process.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -177,6 +178,7 @@ run(tally_call_t *call, int argc, char **argv)
 int
 main(int argc, char **argv)
 {
+    tally_process_seclude();
     signal(SIGPIPE, SIG_IGN);    // a closed pipe is a failed write, seen at the end
     tally_call_t *call = tally_call_new();
     int code = run(call, argc, argv);

@@ -21,6 +21,7 @@
 #include "clients/cmd/home.h"
 #include "lib/alloc.h"
 #include "lib/clock.h"
+#include "tests/integration/marker.h"
 
 #define WORDS_MAX 64
 #define COMMAND_MS_MAX 180000
@@ -322,9 +323,12 @@ clean_up(const tally_instance_t *self)
 {
     char *out = tally_format("%s/down.out", self->dir);
     int result = 0;
+    if (tally_marker_search(self->dir) > 0) {
+        result = -1;
+    }
     if (was_up(self)) {
         const char *const words[] = {"down", NULL};
-        result = end_command(start_command(self, words, out, out), DOWN_MS_MAX) == 0 ? 0 : -1;
+        result = end_command(start_command(self, words, out, out), DOWN_MS_MAX) == 0 ? result : -1;
     }
     if (kill_by_dir(self->dir) > 0) {
         result = -1;

@@ -22,6 +22,7 @@
 #include "lib/alloc.h"
 #include "lib/clock.h"
 #include "lib/migrations.h"
+#include "tests/integration/marker.h"
 
 #define START_MS_MAX 30000
 #define SOCKET_DIR_BYTES_MAX 80    // sockaddr_un takes 108; the names below need the rest
@@ -164,6 +165,9 @@ start_server(const tally_pg_t *self)
         "max_connections=60",
         "max_wal_size=256MB",
         "log_min_messages=warning",
+        "log_error_verbosity=terse",
+        "log_parameter_max_length=0",
+        "log_parameter_max_length_on_error=0",
         "timezone=UTC",
     };
     const char *args[64];
@@ -196,8 +200,8 @@ stop_server(pid_t *server)
     }
 }
 
-//  The keeper's whole life.  Reading the end of `orders` means that the test program is gone.
-static void
+//  The keeper's whole life; its exit code.  Reading the end of `orders` means that the test program is gone.
+static int
 keep(const tally_pg_t *self, int orders, int answers)
 {
     pid_t server = 0;
@@ -221,7 +225,9 @@ keep(const tally_pg_t *self, int orders, int answers)
         }
     }
     stop_server(&server);
+    int leaks = tally_marker_search(self->dir);
     remove_tree(self->dir);
+    return leaks == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 static void
@@ -241,8 +247,7 @@ start_keeper(tally_pg_t *self)
         signal(SIGPIPE, SIG_IGN);
         close(orders[1]);
         close(answers[0]);
-        keep(self, orders[0], answers[1]);
-        _exit(EXIT_SUCCESS);
+        _exit(keep(self, orders[0], answers[1]));
     }
     close(orders[0]);
     close(answers[1]);
@@ -464,7 +469,11 @@ tally_pg_destroy(tally_pg_t **self_p)
     }
     close(self->orders);
     close(self->answers);
-    while (waitpid(self->keeper, NULL, 0) < 0 && errno == EINTR) {
+    int status = 0;
+    while (waitpid(self->keeper, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (status != 0) {
+        fail("a body shows in its log");
     }
     free(self->conninfo);
     free(self->dir);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "lib/alloc.h"
+#include "tests/integration/marker.h"
 
 #define RANGE_MAX 5
 
@@ -92,7 +93,7 @@ make_response(const survey_data_t *data, size_t number, uint64_t *random, struct
     if (roll(random, 4) == 0) {
         counts->commented++;
         json_object_set_new(answers, "comment",
-                            json_string("line one\nline \"two\", with a comma"));
+                            json_string(TALLY_MARKER "\nline \"two\", with a comma"));
     }
     return json_pack("{s:s, s:s, s:o}", "response_id", id, "survey", data->slug, "answers",
                      answers);
