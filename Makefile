@@ -82,7 +82,7 @@ SUITES = unit protocol simulation fuzz faults integration
 TEST_SOURCES = $(foreach suite,$(SUITES),$(wildcard tests/$(suite)/test_*.c))
 TESTS = $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%)
 
-.PHONY: FORCE all programs failpoint-programs help install demo test run-tests check simulate faults cuts planted fuzz fuzzers asan memcheck \
+.PHONY: FORCE all programs failpoint-programs help install demo test run-tests check simulate faults measure cuts planted fuzz fuzzers asan memcheck \
         tidy format bench deps clean
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -242,6 +242,10 @@ FAULTS = $(FAILPOINT_BUILD)/tests/faults/faults
 faults: ## real processes, real faults, a verdict: make faults [SECONDS=60] [SEED=n] [ARGS='--profile broker']
 	@$(MAKE) --no-print-directory BUILD=$(FAILPOINT_BUILD) FAILPOINTS=1 programs $(FAULTS)
 	@TALLY_BIN_DIR=$(abspath $(FAILPOINT_BUILD)/bin) $(FAULTS) --seconds $(ONE_MINUTE) --seed $(SEED) $(ARGS)
+
+KILLS ?= 200
+measure: $(BUILD)/tests/faults/faults $(PROGRAMS) ## how long work stands still when a worker, a term holder or the broker is killed: make measure [KILLS=200]
+	@TALLY_BIN_DIR=$(abspath $(BUILD)/bin) $< --measure $(KILLS) --seed $(SEED) $(ARGS)
 
 cuts: $(BUILD)/tests/faults/test_truth $(PROGRAMS) ## connections of tallyd cut after every byte of an exchange: who sent learns the truth
 	@TALLY_CUT_STEP=1 $(PLACES) $<
