@@ -82,7 +82,7 @@ SUITES = unit protocol simulation fuzz faults integration
 TEST_SOURCES = $(foreach suite,$(SUITES),$(wildcard tests/$(suite)/test_*.c))
 TESTS = $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%)
 
-.PHONY: FORCE all programs failpoint-programs help install demo test run-tests check simulate faults measure cuts planted fuzz fuzzers asan memcheck \
+.PHONY: FORCE all programs failpoint-programs help install demo test run-tests check simulate faults edges planted fuzz fuzzers asan memcheck \
         tidy format bench deps clean
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -196,6 +196,7 @@ archives_of = $(if $(filter clients/cmd,$(1)),$(BUILD)/cmd.a $(BUILD)/clients.a)
 # What a test takes from another suite.
 borrowed_test_dump = tests/integration/pg.c
 borrowed_test_cut = tests/integration/pg.c
+borrowed_test_fence = tests/integration/pg.c
 borrowed_test_truth = tests/integration/pg.c
 borrowed_test_failpoint = tests/integration/pg.c tests/integration/survey_data.c
 borrowed_test_partition = tests/integration/instance.c
@@ -243,12 +244,9 @@ faults: ## real processes, real faults, a verdict: make faults [SECONDS=60] [SEE
 	@$(MAKE) --no-print-directory BUILD=$(FAILPOINT_BUILD) FAILPOINTS=1 programs $(FAULTS)
 	@TALLY_BIN_DIR=$(abspath $(FAILPOINT_BUILD)/bin) $(FAULTS) --seconds $(ONE_MINUTE) --seed $(SEED) $(ARGS)
 
-KILLS ?= 200
-measure: $(BUILD)/tests/faults/faults $(PROGRAMS) ## how long work stands still when a worker, a term holder or the broker is killed: make measure [KILLS=200]
-	@TALLY_BIN_DIR=$(abspath $(BUILD)/bin) $< --measure $(KILLS) --seed $(SEED) $(ARGS)
-
-cuts: $(BUILD)/tests/faults/test_truth $(PROGRAMS) ## connections of tallyd cut after every byte of an exchange: who sent learns the truth
+edges: $(BUILD)/tests/faults/test_truth $(BUILD)/tests/faults/test_fence $(PROGRAMS) failpoint-programs ## tallyd cut after every byte, stopped at every point of a tick
 	@TALLY_CUT_STEP=1 $(PLACES) $<
+	@TALLY_FAULTS_FULL=1 $(PLACES) $(BUILD)/tests/faults/test_fence
 
 SEEDS ?= 10000
 SEED ?= 1
@@ -283,7 +281,7 @@ run-tests: $(PROGRAMS) $(TESTS) failpoint-programs
 	@$(PLACES) tests/run.sh $(BUILD) $(SUITES)
 
 # Unit tests run no program of ours; the others may.
-check: $(if $(wildcard tests/unit/test_$(T).c),,$(PROGRAMS)) $(if $(filter failpoint,$(T)),failpoint-programs) $(filter %/test_$(T),$(TESTS)) ## one test binary: make check T=name [N='*pattern*']
+check: $(if $(wildcard tests/unit/test_$(T).c),,$(PROGRAMS)) $(if $(filter failpoint fence,$(T)),failpoint-programs) $(filter %/test_$(T),$(TESTS)) ## one test binary: make check T=name [N='*pattern*']
 	@test -n "$(T)" || { echo "say which: make check T=name [N='*pattern*']"; exit 64; }
 	@test -n "$(filter %/test_$(T),$(TESTS))" || { echo "there is no tests/*/test_$(T).c"; exit 64; }
 	@for test in $(filter %/test_$(T),$(TESTS)); do \

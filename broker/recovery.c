@@ -84,6 +84,22 @@ load_senders(tally_broker_t *self)
     return outcome;
 }
 
+//  REJECT: another broker took over, and this process ends.
+static tally_db_outcome_t
+check_epoch(tally_broker_t *self)
+{
+    uint64_t epoch = 0;
+    tally_db_outcome_t outcome = tally_recover_store_read_epoch(self->recovery, &epoch);
+    if (outcome == TALLY_DB_DONE && epoch != self->epoch) {
+        tally_log_error("replaced by another broker  epoch=%" PRIu64 " current=%" PRIu64,
+                        self->epoch, epoch);
+        self->state = TALLY_REPLACED;
+        self->fatal = true;
+        return TALLY_DB_REJECT;
+    }
+    return outcome;
+}
+
 //  A new core from the database.  On failure there is no core; try again.
 static tally_db_outcome_t
 load_core(tally_broker_t *self, uint64_t first_id, uint64_t tick)
@@ -102,6 +118,10 @@ load_core(tally_broker_t *self, uint64_t first_id, uint64_t tick)
     }
     if (TALLY_FAILPOINT_FAILS(LOADED)) {
         outcome = TALLY_DB_RETRY;
+    }
+    //  Who woke up late has loaded what its successor wrote, with ids that are not its own.
+    if (outcome == TALLY_DB_DONE) {
+        outcome = check_epoch(self);
     }
     if (outcome != TALLY_DB_DONE) {
         tally_core_destroy(&self->core);
@@ -167,6 +187,9 @@ tally_recovery_start(tally_broker_t *self, uint64_t silent)
     self->now_ms = tally_clock_now_ms();
     if (outcome == TALLY_DB_DONE) {
         outcome = load_core(self, 0, 0);
+    }
+    if (self->fatal) {
+        return 75;
     }
     if (outcome != TALLY_DB_DONE) {
         tally_log_error("could not recover: %s", tally_recover_store_error(store));
@@ -336,15 +359,7 @@ is_connected(tally_broker_t *self)
 static tally_db_outcome_t
 resolve(tally_broker_t *self, bool *found)
 {
-    uint64_t epoch = 0;
-    tally_db_outcome_t outcome = tally_recover_store_read_epoch(self->recovery, &epoch);
-    if (outcome == TALLY_DB_DONE && epoch != self->epoch) {
-        tally_log_error("replaced by another broker  epoch=%" PRIu64 " current=%" PRIu64,
-                        self->epoch, epoch);
-        self->state = TALLY_REPLACED;
-        self->fatal = true;
-        return TALLY_DB_REJECT;
-    }
+    tally_db_outcome_t outcome = check_epoch(self);
     if (outcome == TALLY_DB_DONE) {
         outcome = tally_place_store_hold(tally_recover_store_db(self->recovery));
     }
@@ -352,10 +367,10 @@ resolve(tally_broker_t *self, bool *found)
         outcome = tally_recover_store_find_tick(self->recovery, self->epoch, self->plan->number,
                                                 found);
     }
-    if (outcome != TALLY_DB_DONE) {
-        try_later(self, tally_recover_store_error(self->recovery));
-    } else {
+    if (outcome == TALLY_DB_DONE) {
         tally_tick_store_hold(self->ticks);
+    } else if (!self->fatal) {
+        try_later(self, tally_recover_store_error(self->recovery));
     }
     return outcome;
 }
@@ -401,7 +416,9 @@ tally_recovery_try(tally_broker_t *self)
     tally_db_outcome_t outcome = load_core(self, tally_core_next_id(old), tally_core_tick(old));
     if (outcome != TALLY_DB_DONE) {
         self->core = old;
-        try_later(self, tally_recover_store_error(self->recovery));
+        if (!self->fatal) {
+            try_later(self, tally_recover_store_error(self->recovery));
+        }
         return;
     }
     self->now_ms = tally_clock_now_ms();

@@ -2,25 +2,20 @@
 //  Every failpoint is reached and fires: tallyd and workers die at each of them while responses are submitted, fail at
 //  each that can fail, and in the end the statistics are exact.
 
-#include <fcntl.h>
-#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "lib/alloc.h"
 #include "lib/clock.h"
+#include "tests/faults/cast.h"
 #include "tests/faults/chance.h"
-#include "tests/faults/crew.h"
 #include "tests/faults/failpoints.h"
-#include "tests/faults/room.h"
 #include "tests/integration/pg.h"
 #include "tests/integration/survey_data.h"
 
@@ -28,113 +23,35 @@
 #define FIRES_MS 20000
 #define REST_MS 60000
 #define NUDGE_MS 150
-#define WORDS_MAX 24
 
 static const char *const tenants[] = {"one", "two"};
 
 struct fixture {
-    tally_room_t *room;
+    tally_cast_t *cast;
     tally_pg_t *pg;
-    tally_crew_t *crew;
     tally_failpoints_t *points;
     tally_chance_t chance;
     survey_data_t data;
-    char *bin_dir, *front;
+    char *front;
     tally_process_t *tallyd, *worker, *clients[4];
     size_t client_count;
-    char **argvs[32];    // of the crew; owned
-    size_t argv_count;
 };
 
-//  ---- programs -----------------------------------------------------------------------------------
-
-//  Words up to NULL, the first a program of the failpoint build; kept until the end.
-static char **
-words_of(struct fixture *f, const char *program, ...)
-{
-    char **words = tally_alloc_array(WORDS_MAX + 1, sizeof *words);
-    size_t count = 0;
-    words[count++] = tally_format("%s/%s", f->bin_dir, program);
-    va_list more;
-    va_start(more, program);
-    for (const char *word = va_arg(more, const char *); word != NULL;
-         word = va_arg(more, const char *)) {
-        assert_true(count < WORDS_MAX);
-        words[count++] = tally_strdup(word);
-    }
-    va_end(more);
-    assert_true(f->argv_count < sizeof f->argvs / sizeof f->argvs[0]);
-    f->argvs[f->argv_count++] = words;
-    return words;
-}
-
-//  What ends is started again; it may end with any code, and kill itself.
-static tally_process_t *
-start(struct fixture *f, const char *name, char **words)
-{
-    tally_process_t *process = tally_crew_add(f->crew, name, tally_room_dir(f->room),
-                                              tally_crew_exec, words);
-    process->may_fail = true;
-    process->mortal = true;
-    tally_crew_start(f->crew, process);
-    return process;
-}
-
-static bool
-turn_until(struct fixture *f, bool (*condition)(void *argument), void *argument, int timeout_ms)
-{
-    int64_t deadline_at_ms = tally_clock_now_ms() + timeout_ms;
-    while (!condition(argument)) {
-        int64_t now_ms = tally_clock_now_ms();
-        if (now_ms >= deadline_at_ms) {
-            return false;
-        }
-        tally_crew_turn(f->crew, now_ms + 5);
-    }
-    return true;
-}
-
-//  Runs `tally WORDS` to its end, which must be a good one; its output goes to DIR/out.  Nobody is started again
-//  meanwhile.
-static void
-must(struct fixture *f, char **words)
-{
-    char *out = tally_room_file(f->room, "out");
-    fflush(NULL);
-    pid_t pid = fork();
-    if (pid == 0) {
-        int fd = open(out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-        if (fd != -1 && dup2(fd, STDOUT_FILENO) != -1) {
-            execv(words[0], words);
-        }
-        _exit(127);
-    }
-    free(out);
-    int status = 0;
-    int64_t deadline_at_ms = tally_clock_now_ms() + REST_MS;
-    while (waitpid(pid, &status, WNOHANG) == 0) {
-        if (tally_clock_now_ms() >= deadline_at_ms) {
-            kill(pid, SIGKILL);
-        }
-        poll(NULL, 0, 5);
-    }
-    if (status != 0) {
-        fail_msg("tally %s ended with status %x", words[1], (unsigned)status);
-    }
-}
+//  A program of the suite that must end well.
+#define must(f, ...)                                                                               \
+    assert_int_equal(tally_cast_run((f)->cast, REST_MS, "tally", __VA_ARGS__, NULL), 0)
 
 //  ---- scene --------------------------------------------------------------------------------------
 
 static void
 start_tallyd(struct fixture *f, const char *conninfo)
 {
-    const char *dir = tally_room_dir(f->room);
+    const char *dir = tally_cast_dir(f->cast);
     char *places[3] = {tally_format("ipc://%s/sink", dir), tally_format("ipc://%s/feed", dir),
                        tally_format("ipc://%s/lane-%%", dir)};
-    f->tallyd = start(f, "tallyd",
-                      words_of(f, "tallyd", "--front", f->front, "--sink", places[0], "--feed",
-                               places[1], "--lanes", places[2], "--db", conninfo, "--allow-unsafe",
-                               "yes", NULL));
+    f->tallyd = tally_cast_start(f->cast, "tallyd", "tallyd", "--front", f->front, "--sink",
+                                 places[0], "--feed", places[1], "--lanes", places[2], "--db",
+                                 conninfo, "--allow-unsafe", "yes", NULL);
     for (size_t i = 0; i < 3; i++) {
         free(places[i]);
     }
@@ -146,9 +63,8 @@ start_workers(struct fixture *f, const char *conninfo)
     static const char *const names[] = {"responses-1", "responses-2", "statistics-1"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char *program = tally_format("tally-%.*s", (int)strcspn(names[i], "-"), names[i]);
-        tally_process_t *worker = start(f, names[i],
-                                        words_of(f, program, "--front", f->front, "--db", conninfo,
-                                                 "--name", names[i], NULL));
+        tally_process_t *worker = tally_cast_start(f->cast, names[i], program, "--front", f->front,
+                                                   "--db", conninfo, "--name", names[i], NULL);
         f->worker = i == 0 ? worker : f->worker;
         free(program);
     }
@@ -160,33 +76,29 @@ set_up(void **state)
     struct fixture *f = tally_alloc(sizeof *f);
     *state = f;
     const char *bin_dir = getenv("TALLY_FAILPOINT_BIN_DIR");
-    f->bin_dir = tally_strdup(bin_dir == NULL ? "build/faults/bin" : bin_dir);
     const char *seed = getenv("TALLY_FAULTS_SEED");
     f->chance = tally_chance_of(seed == NULL ? 1 : strtoull(seed, NULL, 10), 1, 2, 3);
     f->pg = tally_pg_new(NULL);
-    f->room = tally_room_new();
-    assert_non_null(f->room);
-    char *page = tally_room_file(f->room, "failpoints");
+    f->cast = tally_cast_new(bin_dir == NULL ? "build/faults/bin" : bin_dir);
+    assert_non_null(f->cast);
+    char *page = tally_format("%s/failpoints", tally_cast_dir(f->cast));
     f->points = tally_failpoints_open(page);
     assert_non_null(f->points);
-    f->front = tally_format("ipc://%s/front", tally_room_dir(f->room));
+    f->front = tally_format("ipc://%s/front", tally_cast_dir(f->cast));
     setenv("TALLY_FAILPOINTS", page, 1);
     setenv("TALLY_BROKER", f->front, 1);
     free(page);
-    f->crew = tally_crew_new(tally_room_dir(f->room));
-    survey_data_generate(&f->data, tally_room_dir(f->room), "generated", RESPONSES, 3);
+    survey_data_generate(&f->data, tally_cast_dir(f->cast), "generated", RESPONSES, 3);
     const char *conninfo = tally_pg_fresh(f->pg);
     start_tallyd(f, conninfo);
     start_workers(f, conninfo);
     for (size_t i = 0; i < 2; i++) {
-        must(f, words_of(f, "tally", "survey", "put", f->data.definition, "-t", tenants[i], NULL));
-        f->clients[f->client_count] = start(f, tenants[i],
-                                            words_of(f, "tally", "submit", f->data.responses, "-t",
-                                                     tenants[i], NULL));
-        f->client_count++;
+        must(f, "survey", "put", f->data.definition, "-t", tenants[i]);
+        f->clients[f->client_count++] = tally_cast_start(f->cast, tenants[i], "tally", "submit",
+                                                         f->data.responses, "-t", tenants[i], NULL);
     }
-    f->clients[f->client_count++] = start(f, "asks",
-                                          words_of(f, "tally", "survey", "ls", "-t", "one", NULL));
+    f->clients[f->client_count++] = tally_cast_start(f->cast, "asks", "tally", "survey", "ls", "-t",
+                                                     "one", NULL);
     return 0;
 }
 
@@ -194,18 +106,10 @@ static int
 tear_down(void **state)
 {
     struct fixture *f = *state;
-    tally_crew_destroy(&f->crew);
     tally_failpoints_close(&f->points);
     survey_data_free(&f->data);
-    int rc = tally_room_destroy(&f->room);
+    int rc = tally_cast_destroy(&f->cast);
     tally_pg_destroy(&f->pg);
-    for (size_t i = 0; i < f->argv_count; i++) {
-        for (char **word = f->argvs[i]; *word != NULL; word++) {
-            free(*word);
-        }
-        free(f->argvs[i]);
-    }
-    free(f->bin_dir);
     free(f->front);
     free(f);
     return rc;
@@ -270,7 +174,7 @@ fire(struct fixture *f, tally_failpoint_t point, tally_failpoint_action_t action
     //  What happens once in a start or a recovery is not waited for three times.
     bool rare = point >= TALLY_AT_WORKER_HELLO && point <= TALLY_AT_FED_AGAIN;
     assert_true(tally_failpoints_arm(f->points, point, action, rare ? 0 : after, ms));
-    if (!turn_until(f, has_fired, &aim, FIRES_MS)) {
+    if (!tally_cast_until(f->cast, has_fired, &aim, FIRES_MS)) {
         fail_msg("%s was not reached", tally_failpoints_name(point));
     }
 }
@@ -297,14 +201,12 @@ statistics_are_exact(struct fixture *f)
     for (size_t i = 0; i < f->client_count; i++) {
         f->clients[i]->wanted = false;
     }
-    assert_true(turn_until(f, clients_have_ended, f, REST_MS));
+    assert_true(tally_cast_until(f->cast, clients_have_ended, f, REST_MS));
     for (size_t i = 0; i < sizeof tenants / sizeof tenants[0]; i++) {
-        must(f, words_of(f, "tally", "submit", f->data.responses, "-t", tenants[i], NULL));
-        must(f, words_of(f, "tally", "statistics", "refresh", "-t", tenants[i], "--wait",
-                         "--timeout", "60s", NULL));
-        must(f, words_of(f, "tally", "statistics", "show", "-t", tenants[i], "-s", f->data.slug,
-                         "--json", NULL));
-        char *out = tally_room_file(f->room, "out");
+        must(f, "submit", f->data.responses, "-t", tenants[i]);
+        must(f, "statistics", "refresh", "-t", tenants[i], "--wait", "--timeout", "60s");
+        must(f, "statistics", "show", "-t", tenants[i], "-s", f->data.slug, "--json");
+        char *out = tally_format("%s/out", tally_cast_dir(f->cast));
         json_t *shown = json_load_file(out, 0, NULL);
         free(out);
         assert_non_null(shown);
@@ -315,9 +217,9 @@ statistics_are_exact(struct fixture *f)
         }
     }
     for (size_t i = 0; i < f->client_count; i++) {
-        tally_crew_start(f->crew, f->clients[i]);
+        tally_crew_start(tally_cast_crew(f->cast), f->clients[i]);
     }
-    assert_string_equal(tally_crew_findings(f->crew), "");
+    assert_string_equal(tally_crew_findings(tally_cast_crew(f->cast)), "");
 }
 
 //  ---- tests --------------------------------------------------------------------------------------
@@ -346,20 +248,10 @@ every_step_that_can_fail_may_fail(void **state)
     statistics_are_exact(f);
 }
 
-//  The state letter of /proc/PID/stat.
 static bool
 is_stopped(void *process)
 {
-    char path[64];
-    char text[256] = "";
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)((tally_process_t *)process)->pid);
-    FILE *file = fopen(path, "r");
-    if (file != NULL) {
-        text[fread(text, 1, sizeof text - 1, file)] = '\0';
-        fclose(file);
-    }
-    const char *name_end = strrchr(text, ')');
-    return name_end != NULL && name_end[2] == 'T';
+    return tally_cast_is_stopped(process);
 }
 
 static void
@@ -368,7 +260,7 @@ who_stops_or_waits_goes_on_where_it_was(void **state)
     struct fixture *f = *state;
     unsigned starts = f->tallyd->starts;
     fire(f, TALLY_AT_TICK_COMMITTED, TALLY_FAILPOINT_STOP, 0);
-    assert_true(turn_until(f, is_stopped, f->tallyd, FIRES_MS));
+    assert_true(tally_cast_until(f->cast, is_stopped, f->tallyd, FIRES_MS));
     tally_crew_continue(f->tallyd);
     fire(f, TALLY_AT_TICK_SENT, TALLY_FAILPOINT_DELAY, 300);
     statistics_are_exact(f);

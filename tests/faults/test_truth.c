@@ -2,7 +2,7 @@
 //  Connections of tallyd are cut after byte k of an exchange, for many k and either way: whoever sent learns within
 //  five seconds what became of it, nothing is lost, nothing is there twice.
 //
-//  TALLY_CUT_STEP is about the distance between two k: with 1 (make cuts) it is every byte of a tick.
+//  TALLY_CUT_STEP is about the distance between two k: with 1 (make edges) it is every byte of a tick.
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,10 +16,9 @@
 #include "lib/alloc.h"
 #include "lib/clock.h"
 #include "lib/db.h"
+#include "tests/faults/cast.h"
 #include "tests/faults/chance.h"
-#include "tests/faults/crew.h"
 #include "tests/faults/proxy_child.h"
-#include "tests/faults/room.h"
 #include "tests/integration/pg.h"
 
 #define TRUTH_MS 5000
@@ -28,15 +27,13 @@
 #define CUTS_IN_ROW 3    // so many positions that were not reached end the search
 
 struct fixture {
-    tally_room_t *room;
+    tally_cast_t *cast;
     tally_pg_t *pg;
     tally_proxy_child_t *proxy;
-    tally_crew_t *crew;
     tally_client_t *client;
     tally_db_t *db;
     tally_chance_t chance;
     char *front;    // of the client, behind the proxy
-    char *words[2][16];
     unsigned step;
     unsigned sent;    // messages, each with its number as its body
     unsigned bitten;
@@ -45,47 +42,24 @@ struct fixture {
 
 //  ---- scene --------------------------------------------------------------------------------------
 
-static tally_process_t *
-start(struct fixture *f, const char *name, char **words)
-{
-    tally_process_t *process = tally_crew_add(f->crew, name, tally_room_dir(f->room),
-                                              tally_crew_exec, words);
-    tally_crew_start(f->crew, process);
-    return process;
-}
-
 static void
 start_all(struct fixture *f, const char *conninfo)
 {
-    const char *programs = getenv("TALLY_BIN_DIR");
-    const char *dir = tally_room_dir(f->room);
-    programs = programs == NULL ? "build/bin" : programs;
-    //  The proxied folder stands first: libpq takes the last host of a conninfo.
-    char *proxied = tally_format("%s host=%s", conninfo, dir);
-    char *broker[] = {tally_format("%s/tallyd", programs),
-                      tally_strdup("--front"),
-                      tally_format("ipc://%s/real-front", dir),
-                      tally_strdup("--sink"),
-                      tally_format("ipc://%s/sink", dir),
-                      tally_strdup("--feed"),
-                      tally_format("ipc://%s/feed", dir),
-                      tally_strdup("--lanes"),
-                      tally_format("ipc://%s/lane-%%", dir),
-                      tally_strdup("--db"),
-                      proxied,
-                      tally_strdup("--allow-unsafe"),
-                      tally_strdup("yes")};
-    char *worker[] = {tally_format("%s/tally-responses", programs),
-                      tally_strdup("--front"),
-                      tally_format("ipc://%s/real-front", dir),
-                      tally_strdup("--db"),
-                      tally_strdup(conninfo),
-                      tally_strdup("--name"),
-                      tally_strdup("responses-1")};
-    memcpy(f->words[0], broker, sizeof broker);
-    memcpy(f->words[1], worker, sizeof worker);
-    start(f, "tallyd", f->words[0]);
-    start(f, "responses-1", f->words[1]);
+    const char *dir = tally_cast_dir(f->cast);
+    char *front = tally_format("ipc://%s/real-front", dir);
+    char *sink = tally_format("ipc://%s/sink", dir);
+    char *feed = tally_format("ipc://%s/feed", dir);
+    char *lanes = tally_format("ipc://%s/lane-%%", dir);
+    char *proxied = tally_format("%s host=%s", conninfo, dir);    // libpq takes the last host
+    tally_cast_start(f->cast, "tallyd", "tallyd", "--front", front, "--sink", sink, "--feed", feed,
+                     "--lanes", lanes, "--db", proxied, "--allow-unsafe", "yes", NULL);
+    tally_cast_start(f->cast, "responses-1", "tally-responses", "--front", front, "--db", conninfo,
+                     "--name", "responses-1", NULL);
+    free(front);
+    free(sink);
+    free(feed);
+    free(lanes);
+    free(proxied);
 }
 
 static int
@@ -98,9 +72,10 @@ set_up(void **state)
     f->step = step == NULL ? STEP : (unsigned)strtoul(step, NULL, 10);
     f->chance = tally_chance_of(seed == NULL ? 1 : strtoull(seed, NULL, 10), 4, 5, 6);
     f->pg = tally_pg_new(NULL);
-    f->room = tally_room_new();
-    assert_non_null(f->room);
-    const char *dir = tally_room_dir(f->room);
+    const char *programs = getenv("TALLY_BIN_DIR");
+    f->cast = tally_cast_new(programs == NULL ? "build/bin" : programs);
+    assert_non_null(f->cast);
+    const char *dir = tally_cast_dir(f->cast);
     const char *conninfo = tally_pg_fresh(f->pg);
     f->proxy = tally_proxy_child_start(1, NULL);
     f->front = tally_format("ipc://%s/front", dir);
@@ -108,7 +83,6 @@ set_up(void **state)
     const char *host = strstr(conninfo, "host=") + strlen("host=");
     tally_proxy_child_tell(f->proxy, "link db ipc://%s/.s.PGSQL.5432 ipc://%.*s/.s.PGSQL.5432", dir,
                            (int)strcspn(host, " "), host);
-    f->crew = tally_crew_new(dir);
     f->db = tally_db_new(conninfo, "test");
     f->client = tally_client_new(f->front);
     start_all(f, conninfo);
@@ -127,15 +101,9 @@ tear_down(void **state)
     struct fixture *f = *state;
     tally_client_destroy(&f->client);
     tally_db_destroy(&f->db);
-    tally_crew_destroy(&f->crew);
-    int rc = tally_proxy_child_stop(&f->proxy);
-    rc = tally_room_destroy(&f->room) == 0 ? rc : -1;
+    int rc = tally_cast_destroy(&f->cast);
+    rc = tally_proxy_child_stop(&f->proxy) == 0 ? rc : -1;
     tally_pg_destroy(&f->pg);
-    for (size_t i = 0; i < 2; i++) {
-        for (char **word = f->words[i]; *word != NULL; word++) {
-            free(*word);
-        }
-    }
     free(f->front);
     free(f);
     return rc;
@@ -241,7 +209,7 @@ each_is_there_once(struct fixture *f)
     assert_int_equal(number(f, "select count(distinct m.body) from tally.message m join "
                                "tally.queue q on q.id = m.queue where q.name = 'cut'"),
                      f->sent);
-    assert_string_equal(tally_crew_findings(f->crew), "");
+    assert_string_equal(tally_crew_findings(tally_cast_crew(f->cast)), "");
 }
 
 //  ---- tests --------------------------------------------------------------------------------------
