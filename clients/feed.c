@@ -9,6 +9,7 @@
 
 #include "lib/alloc.h"
 #include "lib/clock.h"
+#include "lib/endpoints.h"
 #include "lib/json.h"
 #include "lib/limits.h"
 #include "lib/socket.h"
@@ -31,6 +32,9 @@ struct topic {
 struct tally_feed {
     void *context;    // owned, as is the socket
     void *socket;
+    char **endpoints;    // connected to; owned
+    size_t endpoint_count;
+    json_int_t epoch;         // the highest heard of
     zmq_msg_t topic, json;    // of the publication lent; initialised always
     char *topic_text;         // their copies with a NUL
     char *json_text;
@@ -39,23 +43,44 @@ struct tally_feed {
     size_t room;
 };
 
-static int
-connect_socket(tally_feed_t *self, const char *endpoint)
+int
+tally_feed_follow(tally_feed_t *self, const char *endpoint)
 {
-    self->socket = zmq_socket(self->context, ZMQ_SUB);
-    if (self->socket == NULL) {
-        return -1;
+    for (size_t i = 0; i < self->endpoint_count; i++) {
+        if (strcmp(self->endpoints[i], endpoint) == 0) {
+            return 0;    // twice the same would be heard twice
+        }
     }
     const tally_socket_options_t options = {.send_max = 0,    // subscriptions must not get lost
                                             .receive_max = RECEIVE_HWM,
                                             .frame_bytes_max = TALLY_FRAME_BYTES_MAX};
-    return tally_socket_connect(self->socket, endpoint, &options);
+    if (tally_socket_connect(self->socket, endpoint, &options) == -1) {
+        return -1;
+    }
+    self->endpoints = tally_realloc_array(self->endpoints, self->endpoint_count + 1,
+                                          sizeof *self->endpoints);
+    self->endpoints[self->endpoint_count++] = tally_strdup(endpoint);
+    return 0;
+}
+
+//  Those of a list; what is no list is no endpoint either, and says so.
+static int
+follow_all(tally_feed_t *self, const char *endpoints)
+{
+    size_t count = tally_endpoints_count(endpoints);
+    int rc = count == 0 ? tally_feed_follow(self, endpoints) : 0;
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        char *endpoint = tally_endpoints_at(endpoints, i);
+        rc = tally_feed_follow(self, endpoint);
+        free(endpoint);
+    }
+    return rc;
 }
 
 tally_feed_t *
-tally_feed_new(const char *endpoint)
+tally_feed_new(const char *endpoints)
 {
-    assert(endpoint != NULL);
+    assert(endpoints != NULL);
     void *context = zmq_ctx_new();
     if (context == NULL) {
         return NULL;
@@ -64,7 +89,8 @@ tally_feed_new(const char *endpoint)
     self->context = context;
     zmq_msg_init(&self->topic);
     zmq_msg_init(&self->json);
-    if (connect_socket(self, endpoint) == -1) {
+    self->socket = zmq_socket(self->context, ZMQ_SUB);
+    if (self->socket == NULL || follow_all(self, endpoints) == -1) {
         int why = errno;
         tally_feed_destroy(&self);
         errno = why;
@@ -102,6 +128,10 @@ tally_feed_destroy(tally_feed_t **self_p)
         free(self->topics[i].name);
     }
     free(self->topics);
+    for (size_t i = 0; i < self->endpoint_count; i++) {
+        free(self->endpoints[i]);
+    }
+    free(self->endpoints);
     free(self);
     *self_p = NULL;
 }
@@ -194,8 +224,10 @@ read_publication(tally_feed_t *self, tally_publication_t *publication)
     json_t *object = tally_json_load(text, TALLY_FRAME_BYTES_MAX, TALLY_JSON_MADE, NULL);
     const json_t *seq = json_object_get(object, "seq");
     const json_t *epoch = json_object_get(object, "epoch");
-    bool good = json_is_integer(seq) && json_is_integer(epoch);
+    bool good = json_is_integer(seq) && json_is_integer(epoch)
+                && json_integer_value(epoch) >= self->epoch;    // a broker that was replaced
     if (good) {
+        self->epoch = json_integer_value(epoch);
         release(self);
         self->topic_text = tally_strndup(zmq_msg_data(&self->topic), zmq_msg_size(&self->topic));
         self->json_text = tally_strndup(text.data, text.size);

@@ -231,10 +231,13 @@ typedef struct {
     uint64_t lost;    // publications of this feed that we missed before this one
 } tally_publication_t;
 
-//  `endpoint` as tally_client_feed_endpoint() gives it.  NULL: it is not an endpoint, or no
-//  resources (errno).
-tally_feed_t *tally_feed_new(const char *endpoint);
+//  `endpoints` as tally_client_feed_endpoint() gives it, or those of several brokers, comma separated.
+//  NULL: one of them is not an endpoint, or no resources (errno).
+tally_feed_t *tally_feed_new(const char *endpoints);
 void tally_feed_destroy(tally_feed_t **self_p);
+//  Listens there, too, unless it does: another broker took over.  What a broker publishes that was
+//  replaced is passed over.  -1: it is not an endpoint.
+int tally_feed_follow(tally_feed_t *self, const char *endpoint);
 //  All topics that begin so; "" for all.  Nothing comes without.
 int tally_feed_subscribe(tally_feed_t *self, const char *topic);
 //  0 with a publication, borrowed until the next call; -1 when there is none in time, or a signal

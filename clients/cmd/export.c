@@ -70,6 +70,9 @@ wait_for_result(struct following *f, tally_event_t *event)
         if (is_over || !may_pass) {
             return tally_call_fail_client(f->call, f->client);
         }
+        if (f->feed != NULL) {
+            (void)tally_feed_follow(f->feed, tally_client_feed_endpoint(f->client));
+        }
         tally_publication_t publication;
         while (f->feed != NULL && tally_feed_next(f->feed, 0, &publication) == 0) {
             show_progress(f, &publication);

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #define FOR_MS_MAX (366LL * 24 * 3600 * 1000)
+#define LOOK_MS 2000    // of silence, until the broker is asked where its feed is
 
 static const tally_flag_t flags[] = {
     {"for", 0, "TIME", "stop after that long"},
@@ -45,8 +46,18 @@ print_json(const tally_publication_t *publication)
     json_decref(object);
 }
 
+//  Nothing was published for a while.  Should another broker be active by now, its feed is elsewhere.
+static void
+look_for_broker(tally_client_t *client, tally_feed_t *feed)
+{
+    if (tally_client_admin(client, "{\"op\":\"limits\"}", LOOK_MS) != NULL) {
+        (void)tally_feed_follow(feed, tally_client_feed_endpoint(client));
+    }
+}
+
 static int
-follow(const tally_call_t *call, tally_feed_t *feed, int64_t until_ms, int64_t count)
+follow(const tally_call_t *call, tally_client_t *client, tally_feed_t *feed, int64_t until_ms,
+       int64_t count)
 {
     while (count > 0) {
         int64_t left_ms = until_ms - tally_clock_now_ms();
@@ -55,8 +66,10 @@ follow(const tally_call_t *call, tally_feed_t *feed, int64_t until_ms, int64_t c
         }
         tally_publication_t publication;
         errno = 0;
-        if (tally_feed_next(feed, left_ms < INT32_MAX ? (int)left_ms : INT32_MAX, &publication)
-            == -1) {
+        if (tally_feed_next(feed, left_ms < LOOK_MS ? (int)left_ms : LOOK_MS, &publication) == -1) {
+            if (errno != EINTR) {
+                look_for_broker(client, feed);
+            }
             continue;
         }
         if (tally_call_wants_json(call)) {
@@ -100,7 +113,7 @@ run_feed(tally_call_t *call)
     if (tally_feed_subscribe(feed, topic) == -1) {
         code = tally_call_fail_usage(call, "a topic has at most 200 bytes");
     } else {
-        code = follow(call, feed, tally_clock_now_ms() + for_ms, count);
+        code = follow(call, client, feed, tally_clock_now_ms() + for_ms, count);
     }
     tally_feed_destroy(&feed);
     return code;

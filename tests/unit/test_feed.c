@@ -128,6 +128,39 @@ a_new_epoch_counts_from_one(void **state)
 }
 
 static void
+a_broker_that_was_replaced_is_not_heard(void **state)
+{
+    struct fixture *f = *state;
+    subscribe(f, "");
+    publish(f, "a", "{\"seq\":1,\"epoch\":2}");
+    publish(f, "a", "{\"seq\":100,\"epoch\":1}");
+    publish(f, "b", "{\"seq\":100,\"epoch\":1}");
+    publish(f, "a", "{\"seq\":2,\"epoch\":2}");
+    expect(f, "a", 0);
+    expect(f, "a", 0);
+}
+
+//  Nobody is at the one before it, and following it twice is following it once.
+static void
+feeds_of_several_brokers_are_one(void **state)
+{
+    struct fixture *f = *state;
+    char both[256];
+    snprintf(both, sizeof both, "ipc://%s/nobody, %s", f->dir, f->endpoint);
+    f->feed = tally_feed_new(both);
+    assert_non_null(f->feed);
+    assert_int_equal(tally_feed_follow(f->feed, f->endpoint), 0);
+    assert_int_equal(tally_feed_follow(f->feed, "nowhere"), -1);
+    assert_int_equal(tally_feed_subscribe(f->feed, ""), 0);
+    char frame[64];
+    assert_int_equal(zmq_recv(f->publisher, frame, sizeof frame, 0), 1);
+    publish(f, "a", "{\"seq\":1,\"epoch\":1}");
+    publish(f, "b", "{\"seq\":1,\"epoch\":1}");
+    expect(f, "a", 0);
+    expect(f, "b", 0);
+}
+
+static void
 what_is_no_publication_is_passed_over(void **state)
 {
     struct fixture *f = *state;
@@ -175,6 +208,8 @@ main(int argc, char **argv)
         TEST(publications_of_the_topic_come_and_no_others),
         TEST(a_gap_in_the_numbers_of_a_topic_is_lost_publications),
         TEST(a_new_epoch_counts_from_one),
+        TEST(a_broker_that_was_replaced_is_not_heard),
+        TEST(feeds_of_several_brokers_are_one),
         TEST(what_is_no_publication_is_passed_over),
         TEST(nothing_in_time_is_minus_one),
         TEST(what_is_not_an_endpoint_is_null),
