@@ -23,12 +23,14 @@
 #define RESPONSES 12000
 #define BACK_MS 30000
 #define KILLS 20
+#define ASKS 400
 
 struct fixture {
     tally_instance_t *instance;
     survey_data_t data;
     tally_client_t *client;    // knows all fronts
     tally_db_t *db;
+    unsigned asks;    // without a result yet
 };
 
 static int
@@ -367,8 +369,36 @@ compare_ms(const void *a, const void *b)
     return left < right ? -1 : left > right;
 }
 
-//  From kill -9 of the active broker to the result of an ask that was made right after it: confirmed, leased,
-//  worked and settled by a worker that was the old one's.
+//  Sends asks until so many are without a result.
+static void
+fill_with_asks(struct fixture *f, const tally_message_t *ask, unsigned count)
+{
+    for (; f->asks < count; f->asks++) {
+        assert_int_equal(tally_client_send(f->client, "survey", "asker", ask, 1, BACK_MS, NULL), 0);
+    }
+}
+
+//  Results come in; true when all have.
+static bool
+drain_asks(struct fixture *f, unsigned leave)
+{
+    tally_event_t event;
+    while (f->asks > leave) {
+        if (tally_client_next(f->client, BACK_MS, &event) == -1) {
+            return false;
+        }
+        if (event.kind == TALLY_EVENT_RESULT) {
+            assert_int_equal(event.outcome, TALLY_OUTCOME_DONE);
+            f->asks--;
+        } else {
+            assert_int_equal(event.kind, TALLY_EVENT_CONFIRMED);
+        }
+    }
+    return true;
+}
+
+//  From kill -9 of the active broker until all that was asked before it has its result: sends that were not confirmed,
+//  leases on their way, work in hand, results that nobody was told.
 static void
 work_goes_on_within_two_seconds_of_a_kill(void **state)
 {
@@ -376,20 +406,22 @@ work_goes_on_within_two_seconds_of_a_kill(void **state)
     int64_t took_ms[KILLS];
     tally_instance_must(f->instance, "survey", "put", f->data.definition, "-t", "asker", NULL);
     const char list[] = "{\"do\":\"ls\"}";
-    const tally_message_t ask = {.body = list, .body_bytes = sizeof list - 1};
+    const tally_message_t ask = {.body = list,
+                                 .body_bytes = sizeof list - 1,
+                                 .flags = TALLY_MESSAGE_ASK};
     for (int i = 0; i < KILLS; i++) {
         active_t active = await_standbys(f);
-        tally_event_t event;
-        assert_int_equal(tally_client_ask(f->client, "survey", "asker", &ask, BACK_MS, &event), 0);
+        fill_with_asks(f, &ask, ASKS);
+        assert_true(drain_asks(f, ASKS / 2));    // in full swing
+        fill_with_asks(f, &ask, ASKS);
         int64_t killed_at_ms = tally_clock_now_ms();
         assert_int_equal(kill(active.pid, SIGKILL), 0);
-        assert_int_equal(tally_client_ask(f->client, "survey", "asker", &ask, BACK_MS, &event), 0);
+        assert_true(drain_asks(f, 0));
         took_ms[i] = tally_clock_now_ms() - killed_at_ms;
-        assert_int_equal(event.outcome, TALLY_OUTCOME_DONE);
         await_takeover(f, active.epoch);
     }
     qsort(took_ms, KILLS, sizeof took_ms[0], compare_ms);
-    print_message("kill to result: p50 %" PRId64 " ms, most %" PRId64 " ms of %d kills\n",
+    print_message("kill to the last result: p50 %" PRId64 " ms, most %" PRId64 " ms of %d kills\n",
                   took_ms[KILLS / 2], took_ms[KILLS - 1], KILLS);
     assert_true(took_ms[KILLS / 2] < 2000);
 }
