@@ -131,6 +131,7 @@ typedef struct {
     bool dead_changed;
     int64_t listened_ms;    // when the sink was last seen empty: beats may wait in it since
     int64_t snapshot_at_ms, inbox_at_ms, housekeep_at_ms, beat_at_ms;
+    uint64_t rows_loaded;
     int64_t place_at_ms;    // when PostgreSQL is to hear from us again, for who stands by
 } tally_broker_t;
 

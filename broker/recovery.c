@@ -21,6 +21,7 @@
     3000    // for workers of the broker before us to come back and say what they hold
 #define DOUBT_MS (3 * TALLY_PLACE_SILENCE_MS / 2)    // a standby is active by then
 #define RECONNECT_MS_MIN 20
+#define ROWS_PER_LOOK 4096    // at the clock, while loading
 #define RECONNECT_MS_MAX 1000
 
 static void
@@ -41,8 +42,8 @@ load_term(void *context, const tally_term_row_t *row)
     tally_core_load_term(((tally_broker_t *)context)->core, row);
 }
 
-//  Rows count from PostgreSQL's now(), which is no later than this: from an older time of ours a message would be due too
-//  early.
+//  Rows count from PostgreSQL's now(), which is no later than this: from an older time of ours a message would be due
+//  too early.
 static void
 begin_load(void *context)
 {
@@ -56,11 +57,29 @@ load_lease(void *context, const tally_lease_row_t *row)
     tally_core_load_lease(self->core, row, self->now_ms);
 }
 
+//  Rows come in one long statement, and PostgreSQL often waits for us to take them: whoever stands by would think that
+//  we hang.  The tick's connection has nothing else to do.
+static void
+show_life(tally_broker_t *self)
+{
+    int64_t now_ms = tally_clock_now_ms();
+    if (now_ms < self->place_at_ms) {
+        return;
+    }
+    self->place_at_ms = now_ms + TALLY_PLACE_BEAT_MS;
+    if (tally_tick_store_connected(self->ticks) && tally_tick_store_rest(self->ticks)) {
+        tally_tick_store_beat(self->ticks);
+    }
+}
+
 static void
 load_message(void *context, const tally_message_row_t *row)
 {
     tally_broker_t *self = context;
     tally_core_load_message(self->core, row, self->now_ms);
+    if (++self->rows_loaded % ROWS_PER_LOOK == 0) {
+        show_life(self);
+    }
     TALLY_FAILPOINT(LOADING);
 }
 

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stddef.h>
 
@@ -362,6 +363,38 @@ lost_connections_alone_make_no_takeover(void **state)
     assert_int_equal(find_active(f).epoch, active.epoch);
 }
 
+//  All lose it, and the one that was active comes first again, or another one: one of them does.
+static void
+postgresql_that_stops_at_once_ends_nothing(void **state)
+{
+    struct fixture *f = *state;
+    await_standbys(f);
+    pid_t submit = start_submit(f, "postgres");
+    pid_t before = tally_instance_signal(f->instance, "postgres", SIGQUIT);
+    tally_instance_await_another(f->instance, "postgres", before, BACK_MS);
+    tally_db_disconnect(f->db);
+    end_is_exact(f, submit, "postgres");
+    await_standbys(f);
+}
+
+static void
+broker_that_may_not_stand_by_says_so(void **state)
+{
+    struct fixture *f = *state;
+    active_t active = await_standbys(f);
+    const char *programs = getenv("TALLY_BIN_DIR");
+    char *program = tally_format("%s/tallyd", programs == NULL ? "build/bin" : programs);
+    char *conf = tally_format("%s/tally.conf", tally_instance_dir(f->instance));
+    const char *const words[] = {"tallyd", "--config", conf, "--standby", "no", NULL};
+    pid_t pid;
+    int rc = posix_spawn(&pid, program, NULL, NULL, (char *const *)(uintptr_t)words, environ);
+    free(program);
+    free(conf);
+    assert_int_equal(rc, 0);
+    assert_int_equal(tally_instance_join(f->instance, pid, BACK_MS), 75);
+    assert_int_equal(find_active(f).epoch, active.epoch);
+}
+
 static int
 compare_ms(const void *a, const void *b)
 {
@@ -442,6 +475,8 @@ main(int argc, char **argv)
         cmocka_unit_test(killed_standbys_are_missed_by_nobody),
         cmocka_unit_test(all_killed_and_started_again_go_on),
         cmocka_unit_test(lost_connections_alone_make_no_takeover),
+        cmocka_unit_test(postgresql_that_stops_at_once_ends_nothing),
+        cmocka_unit_test(broker_that_may_not_stand_by_says_so),
         cmocka_unit_test(work_goes_on_within_two_seconds_of_a_kill),
     };
     return cmocka_run_group_tests_name("takeover", tests, setup, teardown);
