@@ -82,7 +82,7 @@ SUITES = unit protocol simulation fuzz faults integration
 TEST_SOURCES = $(foreach suite,$(SUITES),$(wildcard tests/$(suite)/test_*.c))
 TESTS = $(TEST_SOURCES:tests/%.c=$(BUILD)/tests/%)
 
-.PHONY: FORCE all programs failpoint-programs help install demo test run-tests check simulate faults edges planted fuzz fuzzers asan memcheck \
+.PHONY: FORCE all programs failpoint-programs help install demo test run-tests check simulate faults measure edges planted fuzz fuzzers asan memcheck \
         tidy format bench deps clean
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -243,6 +243,10 @@ FAULTS = $(FAILPOINT_BUILD)/tests/faults/faults
 faults: ## real processes, real faults, a verdict: make faults [SECONDS=60] [SEED=n] [ARGS='--profile broker']
 	@$(MAKE) --no-print-directory BUILD=$(FAILPOINT_BUILD) FAILPOINTS=1 programs $(FAULTS)
 	@TALLY_BIN_DIR=$(abspath $(FAILPOINT_BUILD)/bin) $(FAULTS) --seconds $(ONE_MINUTE) --seed $(SEED) $(ARGS)
+
+KILLS ?= 200
+measure: $(BUILD)/tests/faults/faults $(PROGRAMS) ## how long work stands still when a worker, a term holder or the broker is killed: make measure [KILLS=200]
+	@TALLY_BIN_DIR=$(abspath $(BUILD)/bin) $< --measure $(KILLS) --seed $(SEED) $(ARGS)
 
 edges: $(BUILD)/tests/faults/test_truth $(BUILD)/tests/faults/test_fence $(PROGRAMS) failpoint-programs ## tallyd cut after every byte, stopped at every point of a tick
 	@TALLY_CUT_STEP=1 $(PLACES) $<

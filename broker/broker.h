@@ -127,6 +127,8 @@ typedef struct {
     tally_meter_t *meter;
     json_t *standbys;    // array, as last read
     int64_t standbys_at_ms;
+    json_t *oldest_snapshot;    // who holds it, as last read; null: nobody
+    int64_t snapshot_told_ms;
     json_t *dead_counts;    // queue id -> dead letters, as last read
     bool dead_changed;
     int64_t listened_ms;    // when the sink was last seen empty: beats may wait in it since
@@ -232,6 +234,7 @@ json_t *tally_snapshot_tenant(tally_broker_t *self, const tally_tenant_row_t *ro
 json_t *tally_snapshot_workers(tally_broker_t *self);
 void tally_snapshot_publish(tally_broker_t *self);
 void
-tally_snapshot_standbys(tally_broker_t *self, tally_read_t *read);    // an answer of the reader
+tally_snapshot_standbys(tally_broker_t *self, tally_read_t *read);       // an answer of the reader
+void tally_snapshot_oldest(tally_broker_t *self, tally_read_t *read);    // likewise
 
 #endif

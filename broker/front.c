@@ -363,6 +363,9 @@ tally_front_read(tally_broker_t *self, tally_read_t **read_p)
     case TALLY_READ_STANDBYS:
         tally_snapshot_standbys(self, read);
         break;
+    case TALLY_READ_SNAPSHOT:
+        tally_snapshot_oldest(self, read);
+        break;
     case TALLY_READ_DEAD:
     case TALLY_READ_DEAD_COUNTS:
     case TALLY_READ_AUDIT:

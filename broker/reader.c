@@ -105,6 +105,17 @@ json_of(tally_bytes_t text)
     return value != NULL ? value : json_null();    // not UTF-8
 }
 
+static void
+read_snapshot(tally_recover_store_t *store, tally_read_t *read)
+{
+    tally_snapshot_holder_t holder;
+    read->database = tally_recover_store_oldest_snapshot(store, &holder);
+    read->json = holder.pid == 0 ? json_null()
+                                 : json_pack("{s:i, s:o, s:I}", "pid", holder.pid, "application",
+                                             json_of(tally_bytes_of(holder.application)), "age_ms",
+                                             (json_int_t)holder.age_ms);
+}
+
 //  A body for people: text when it is text, else its bytes in hexadecimal.
 static void
 add_body(json_t *object, tally_bytes_t body)
@@ -193,6 +204,9 @@ answer(tally_recover_store_t *store, tally_door_store_t *door, tally_read_t *rea
             tally_db_t *db = tally_recover_store_db(store);
             read->database = tally_place_store_standbys(db, add_standby, read);
         }
+        break;
+    case TALLY_READ_SNAPSHOT:
+        read_snapshot(store, read);
         break;
     case TALLY_READ_PRINCIPALS:
         read->database = tally_door_store_load(door, read->version, &read->principals);

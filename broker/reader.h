@@ -21,6 +21,7 @@ typedef enum {
     TALLY_READ_DEAD,           // tenant, queue, message, limit -> json (array)
     TALLY_READ_DEAD_COUNTS,    // -> json (object: queue id -> count)
     TALLY_READ_STANDBYS,       // -> json (array: who stands by)
+    TALLY_READ_SNAPSHOT,       // -> json (object: who holds the oldest snapshot; null: nobody)
     //  of the door's reader alone
     TALLY_READ_PRINCIPALS,      // version -> principals
     TALLY_READ_AUDIT,           // note -> audit; the one thing written here, and only added

@@ -508,3 +508,25 @@ tally_recover_store_dead_counts(tally_recover_store_t *self, tally_dead_count_fn
     }
     return outcome;
 }
+
+tally_db_outcome_t
+tally_recover_store_oldest_snapshot(tally_recover_store_t *self, tally_snapshot_holder_t *holder)
+{
+    static const char sql[] =
+        "select a.pid, a.application_name::text,"
+        " (extract(epoch from clock_timestamp() - a.xact_start) * 1000)::bigint"
+        " from pg_stat_activity a where a.backend_xmin is not null and a.pid <> pg_backend_pid()"
+        " and a.backend_type = 'client backend' and a.xact_start is not null"
+        " order by a.xact_start limit 1";
+    tally_rows_t rows;
+    *holder = (tally_snapshot_holder_t){0};
+    tally_db_outcome_t outcome = run(self, sql, NULL, &rows);
+    if (outcome == TALLY_DB_DONE && rows.rows == 1) {
+        tally_bytes_t application = tally_rows_bytes(&rows, 0, 1);
+        holder->pid = (int32_t)tally_rows_int8(&rows, 0, 0);
+        snprintf(holder->application, sizeof holder->application, "%.*s", (int)application.size,
+                 (const char *)application.data);
+        holder->age_ms = tally_rows_int8(&rows, 0, 2);
+    }
+    return outcome;
+}

@@ -90,4 +90,14 @@ tally_db_outcome_t
 tally_recover_store_dead_counts(tally_recover_store_t *self, tally_dead_count_fn *fn,
                                 void *context) TALLY_MUST_CHECK;
 
+//  The session that has held its snapshot for longest: as long as it does, nothing that ended since can be cleaned away.
+typedef struct {
+    int32_t pid;    // 0: there is none
+    char application[64];
+    int64_t age_ms;
+} tally_snapshot_holder_t;
+tally_db_outcome_t
+tally_recover_store_oldest_snapshot(tally_recover_store_t *self,
+                                    tally_snapshot_holder_t *holder) TALLY_MUST_CHECK;
+
 #endif

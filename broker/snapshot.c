@@ -10,6 +10,7 @@
 #include "broker/broker.h"
 #include "broker/gate.h"
 #include "lib/alloc.h"
+#include "lib/log.h"
 #include "lib/version.h"
 
 #define STANDBYS_MS 2000    // between two looks at who stands by
@@ -209,7 +210,7 @@ snapshot_ticks(const tally_broker_t *self)
 static json_t *
 snapshot_broker(const tally_broker_t *self)
 {
-    return json_pack("{s:s, s:I, s:s, s:I, s:I, s:I, s:s, s:I, s:I, s:{s:s, s:s, s:s}, s:O}",
+    return json_pack("{s:s, s:I, s:s, s:I, s:I, s:I, s:s, s:I, s:I, s:{s:s, s:s, s:s}, s:O, s:O}",
                      "version", TALLY_VERSION, "epoch", (json_int_t)self->epoch, "instance",
                      self->options.instance, "uptime_ms",
                      (json_int_t)(self->now_ms - self->started_ms), "active_ms",
@@ -219,7 +220,8 @@ snapshot_broker(const tally_broker_t *self)
                      (json_int_t)tally_callers_count(self->callers), "body_cache_bytes",
                      (json_int_t)tally_core_memory_bytes(self->core), "endpoints", "front",
                      self->front_endpoint, "sink", self->sink_endpoint, "feed",
-                     tally_broadcast_endpoint(self->feed), "standbys", self->standbys);
+                     tally_broadcast_endpoint(self->feed), "standbys", self->standbys,
+                     "oldest_snapshot", self->oldest_snapshot);
 }
 
 json_t *
@@ -238,6 +240,27 @@ tally_snapshot_status(tally_broker_t *self)
     return json_pack("{s:o, s:o, s:o, s:o, s:o}", "broker", snapshot_broker(self), "queues", queues,
                      "tenants", tenants, "workers", tally_snapshot_workers(self), "ticks",
                      snapshot_ticks(self));
+}
+
+//  Nothing of Tally's slows down by it, but tables grow as long as it is held; somebody should look.
+void
+tally_snapshot_oldest(tally_broker_t *self, tally_read_t *read)
+{
+    if (read->database != TALLY_DB_DONE) {
+        return;
+    }
+    json_decref(self->oldest_snapshot);
+    self->oldest_snapshot = json_incref(read->json);
+    json_int_t age_ms = json_integer_value(json_object_get(read->json, "age_ms"));
+    if (age_ms > TALLY_SNAPSHOT_HELD_MS
+        && self->now_ms - self->snapshot_told_ms > TALLY_SNAPSHOT_HELD_MS) {
+        self->snapshot_told_ms = self->now_ms;
+        tally_log_warn("a session holds an old snapshot: vacuum waits for it  pid=%d "
+                       "application=%s age_ms=%lld",
+                       (int)json_integer_value(json_object_get(read->json, "pid")),
+                       json_string_value(json_object_get(read->json, "application")),
+                       (long long)age_ms);
+    }
 }
 
 //  ---- the feed -------------------------------------------------------------------------------------------
@@ -285,10 +308,13 @@ tally_snapshot_publish(tally_broker_t *self)
     json_decref(workers);
     if (self->now_ms >= self->standbys_at_ms && self->state == TALLY_SERVING) {
         tally_read_t *read = tally_read_new(TALLY_READ_STANDBYS);
-        if (tally_reader_ask(self->reader, &read) == 0) {
+        tally_read_t *snapshot = tally_read_new(TALLY_READ_SNAPSHOT);
+        if (tally_reader_ask(self->reader, &read) == 0
+            && tally_reader_ask(self->reader, &snapshot) == 0) {
             self->standbys_at_ms = self->now_ms + STANDBYS_MS;
         }
         tally_read_destroy(&read);
+        tally_read_destroy(&snapshot);
     }
     if (self->dead_changed && self->state == TALLY_SERVING) {
         tally_read_t *read = tally_read_new(TALLY_READ_DEAD_COUNTS);

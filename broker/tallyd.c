@@ -158,6 +158,7 @@ close_broker(tally_broker_t *self)
     free(self->asked_under_way.items);
     json_decref(self->dead_counts);
     json_decref(self->standbys);
+    json_decref(self->oldest_snapshot);
     tally_meter_destroy(&self->meter);
     tally_wire_free(&self->wire);
     freen(self->front_endpoint);
@@ -227,6 +228,8 @@ serve(tally_broker_t *self, int stop_fd)
     self->lobby = tally_lobby_new();
     self->dead_counts = json_object();
     self->standbys = json_array();
+    self->oldest_snapshot = json_null();
+    self->snapshot_told_ms = INT64_MIN / 2;
     self->dead_changed = true;
     self->started_ms = tally_clock_now_ms();
     self->meter = tally_meter_new(tally_clock_now_ns());

@@ -78,6 +78,7 @@
 #define TALLY_RESULT_KEPT_MS (3600 * 1000)
 #define TALLY_DEDUPE_KEPT_MS (24 * 3600 * 1000)
 
+#define TALLY_SNAPSHOT_HELD_MS 60000    // so long held in PostgreSQL it is worth a warning
 #define TALLY_TICK_MS_MAX                                                                          \
     10000    // a tick that PostgreSQL has not answered by then is looked up anew
 

@@ -229,7 +229,7 @@ open_files(struct load_client *self, const char *room, uint32_t process)
 
 //  The sender follows from seed and client, and is named in every life's history.
 static void
-introduce(struct load_client *self, uint32_t process)
+introduce(struct load_client *self, uint32_t process, unsigned silence_ms)
 {
     tally_chance_t chance = tally_chance_of(self->seed, self->number, 0, 4);
     uint64_t words[2] = {tally_chance_next(&chance), tally_chance_next(&chance)};
@@ -245,15 +245,15 @@ introduce(struct load_client *self, uint32_t process)
     free(name);
     tally_client_set_sender(self->client, self->memo->sender);
     tally_client_set_first(self->client, self->memo->lowest);
-    tally_client_set_silence(self->client, SILENCE_MS);
+    tally_client_set_silence(self->client, silence_ms);
     self->again = self->memo->lowest;
 }
 
 int
 tally_faults_client(int argc, char **argv)
 {
-    if (argc != 7) {
-        fprintf(stderr, "usage: faults client ROOM NUMBER PROCESS SEED FRONTS RATE\n");
+    if (argc != 8) {
+        fprintf(stderr, "usage: faults client ROOM NUMBER PROCESS SEED FRONTS RATE SILENCE-MS\n");
         return 64;
     }
     signal(SIGTERM, end);
@@ -267,7 +267,7 @@ tally_faults_client(int argc, char **argv)
     if (self->client == NULL || !open_files(self, argv[1], process)) {
         return 70;
     }
-    introduce(self, process);
+    introduce(self, process, (unsigned)strtoul(argv[7], NULL, 10));
     while (!told_to_end) {
         turn(self);
     }

@@ -7,7 +7,8 @@
 #ifndef TALLY_FAULTS_CLIENT_H
 #define TALLY_FAULTS_CLIENT_H
 
-//  The whole program: client ROOM NUMBER PROCESS SEED FRONTS RATE.  RATE: messages a second, at most.
+//  The whole program: client ROOM NUMBER PROCESS SEED FRONTS RATE SILENCE-MS.  RATE: messages a second, at
+//  most; SILENCE-MS: after which a connection is given up.
 int tally_faults_client(int argc, char **argv);
 
 #endif

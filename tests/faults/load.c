@@ -5,32 +5,48 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "lib/limits.h"
 #include "tests/faults/chance.h"
 
 #define ITEMS_BITS 8
 #define KEYS_PER_CLIENT 8
+#define BATCH_SHIPPED 256    // as in schemas/sql
 #define DELAY_MS_MIN 20
 #define DELAY_MS_MAX 1500
 #define BODY_BYTES_LEAST 48
 
 //  Queues whose messages are not to be buried for crashes or failures have room for any number of them.
 #define NEVER 1000000
+#define RETRY 50, 500, 64    // first and longest back-off, messages a lease: there is little time
 
-static const tally_load_policy_t policies[TALLY_LOAD_QUEUES] = {
-    [TALLY_LOAD_PLAIN] = {"plain", TALLY_QUEUE_TRANSACTIONAL, 46, 32, 2000, NEVER, NEVER},
-    [TALLY_LOAD_KEYED] = {"keyed", TALLY_QUEUE_TRANSACTIONAL, 10, 8, 1500, NEVER, NEVER},
-    [TALLY_LOAD_DELAYED] = {"delayed", TALLY_QUEUE_TRANSACTIONAL, 8, 16, 2000, NEVER, NEVER},
-    [TALLY_LOAD_ONCE] = {"once", TALLY_QUEUE_TRANSACTIONAL, 8, 8, 2000, NEVER, NEVER},
-    [TALLY_LOAD_ASK] = {"ask", TALLY_QUEUE_TRANSACTIONAL, 6, 4, 1500, NEVER, NEVER},
-    [TALLY_LOAD_PARENT] = {"parent", TALLY_QUEUE_TRANSACTIONAL, 5, 8, 2000, NEVER, NEVER},
-    [TALLY_LOAD_CHILD] = {"child", TALLY_QUEUE_TRANSACTIONAL, 0, 0, 2000, NEVER, NEVER},
+static tally_load_policy_t policies[TALLY_LOAD_QUEUES] = {
+    [TALLY_LOAD_PLAIN] = {"plain", TALLY_QUEUE_TRANSACTIONAL, 46, 32, 2000, NEVER, NEVER, RETRY},
+    [TALLY_LOAD_KEYED] = {"keyed", TALLY_QUEUE_TRANSACTIONAL, 10, 8, 1500, NEVER, NEVER, RETRY},
+    [TALLY_LOAD_DELAYED] = {"delayed", TALLY_QUEUE_TRANSACTIONAL, 8, 16, 2000, NEVER, NEVER, RETRY},
+    [TALLY_LOAD_ONCE] = {"once", TALLY_QUEUE_TRANSACTIONAL, 8, 8, 2000, NEVER, NEVER, RETRY},
+    [TALLY_LOAD_ASK] = {"ask", TALLY_QUEUE_TRANSACTIONAL, 6, 4, 1500, NEVER, NEVER, RETRY},
+    [TALLY_LOAD_PARENT] = {"parent", TALLY_QUEUE_TRANSACTIONAL, 5, 8, 2000, NEVER, NEVER, RETRY},
+    [TALLY_LOAD_CHILD] = {"child", TALLY_QUEUE_TRANSACTIONAL, 0, 0, 2000, NEVER, NEVER, RETRY},
     [TALLY_LOAD_TERM] = {"term", TALLY_QUEUE_TRANSACTIONAL | TALLY_QUEUE_EXCLUSIVE, 8, 16, 2000,
-                         NEVER, NEVER},
-    [TALLY_LOAD_LOOSE] = {"loose", 0, 8, 16, 1500, NEVER, NEVER},
-    [TALLY_LOAD_POISON] = {"poison", TALLY_QUEUE_TRANSACTIONAL, 1, 4, 1000, 3, 3},
+                         NEVER, NEVER, RETRY},
+    [TALLY_LOAD_LOOSE] = {"loose", 0, 8, 16, 1500, NEVER, NEVER, RETRY},
+    [TALLY_LOAD_POISON] = {"poison", TALLY_QUEUE_TRANSACTIONAL, 1, 4, 1000, 3, 3, RETRY},
 };
 
 static const char *const tenants[TALLY_LOAD_TENANTS + 1] = {NULL, "north", "south", "west"};
+
+void
+tally_load_use_shipped(void)
+{
+    for (tally_load_queue_t i = TALLY_LOAD_PLAIN; i < TALLY_LOAD_POISON; i++) {
+        policies[i].visible_ms = TALLY_VISIBILITY_MS_DEFAULT;
+        policies[i].failures_max = TALLY_FAILURES_MAX_DEFAULT;
+        policies[i].crashes_max = TALLY_CRASHES_MAX_DEFAULT;
+        policies[i].retry_ms = TALLY_RETRY_BASE_MS;
+        policies[i].retry_ms_max = TALLY_RETRY_MS_MAX;
+        policies[i].batch_max = BATCH_SHIPPED;
+    }
+}
 
 const tally_load_policy_t *
 tally_load_policy(tally_load_queue_t queue)

@@ -37,8 +37,11 @@ typedef struct {
     unsigned weight;    // of its sends among all
     unsigned items;     // up to so many messages a send
     int visible_ms, failures_max, crashes_max;
+    int retry_ms, retry_ms_max, batch_max;
 } tally_load_policy_t;
 
+//  From here on policies are those that queues have when nothing is said, but for POISON's.
+void tally_load_use_shipped(void);
 const tally_load_policy_t *tally_load_policy(tally_load_queue_t queue);
 //  0 when it is no queue of ours.
 tally_load_queue_t tally_load_queue(const char *name);

@@ -13,22 +13,30 @@
 #include "tests/faults/run.h"
 #include "tests/faults/worker.h"
 
-static const char help[] = "usage: faults [--seconds N] [--seed N] [--profile NAME] [--pace X] "
-                           "[--rate N] [--json] [--keep]\n\n"
-                           "Runs PostgreSQL, tallyd, clients and workers, breaks them for so many "
-                           "seconds, lets everything\n"
-                           "drain, and checks what became of each message.  Exit code: 0 nothing "
-                           "found, 1 something found.\n\n"
-                           "  --seconds N      how long faults happen (60)\n"
-                           "  --seed N         what decides about load and faults (1)\n"
-                           "  --profile NAME   mixed, broker, worker, database or network (mixed)\n"
-                           "  --pace X         faults come X times as often (1)\n"
-                           "  --rate N         messages a second that clients send at most (4000)\n"
-                           "  --clients N --workers N   how many (4 and 4)\n"
-                           "  --standby        a second tallyd stands by\n"
-                           "  --plain          no proxies, failpoints, clocks, small disk\n"
-                           "  --json           one JSON object at the end\n"
-                           "  --keep           the directory of the run stays\n";
+#define MEASURE_WORK_MS 40
+#define MEASURE_RATE 600
+
+static const char help[] =
+    "usage: faults [--seconds N] [--seed N] [--profile NAME] [--pace X] "
+    "[--rate N] [--json] [--keep]\n\n"
+    "Runs PostgreSQL, tallyd, clients and workers, breaks them for so many "
+    "seconds, lets everything\n"
+    "drain, and checks what became of each message.  Exit code: 0 nothing "
+    "found, 1 something found.\n\n"
+    "  --seconds N      how long faults happen (60)\n"
+    "  --seed N         what decides about load and faults (1)\n"
+    "  --profile NAME   mixed, broker, worker, database, network or takeover (mixed)\n"
+    "  --pace X         faults come X times as often (1)\n"
+    "  --rate N         messages a second that clients send at most (4000)\n"
+    "  --clients N --workers N   how many (4 and 4)\n"
+    "  --standby        a second tallyd stands by\n"
+    "  --plain          no proxies, failpoints, clocks, small disk\n"
+    "  --measure N      kills worker, term holder and broker N times each, one after the other, "
+    "with\n"
+    "                   a standby and all deadlines as shipped, and says how long work stood "
+    "still\n"
+    "  --json           one JSON object at the end\n"
+    "  --keep           the directory of the run stays\n";
 
 //  -1 when it is not a number in range.
 static int
@@ -44,23 +52,30 @@ parse(const char *text, double low, double high, double *value)
     return 0;
 }
 
+//  Every worker has a lease in its hands nearly all of the time.
+static void
+set_measure(tally_run_options_t *options, unsigned kills)
+{
+    options->kills = kills;
+    options->profile = "takeover";
+    options->scene.brokers = 2;
+    options->scene.plain = true;
+    options->scene.shipped = true;
+    options->scene.work_ms = MEASURE_WORK_MS;
+    options->scene.rate = MEASURE_RATE;
+}
+
 static int
 parse_options(int argc, char **argv, tally_run_options_t *options)
 {
     static const struct option table[] = {
-        {"seconds", required_argument, NULL, 's'},
-        {"seed", required_argument, NULL, 'e'},
-        {"profile", required_argument, NULL, 'p'},
-        {"pace", required_argument, NULL, 'a'},
-        {"rate", required_argument, NULL, 'r'},
-        {"clients", required_argument, NULL, 'c'},
-        {"workers", required_argument, NULL, 'w'},
-        {"json", no_argument, NULL, 'j'},
-        {"standby", no_argument, NULL, 'y'},
-        {"plain", no_argument, NULL, 'n'},
-        {"keep", no_argument, NULL, 'k'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"seconds", required_argument, NULL, 's'}, {"seed", required_argument, NULL, 'e'},
+        {"profile", required_argument, NULL, 'p'}, {"pace", required_argument, NULL, 'a'},
+        {"rate", required_argument, NULL, 'r'},    {"clients", required_argument, NULL, 'c'},
+        {"workers", required_argument, NULL, 'w'}, {"json", no_argument, NULL, 'j'},
+        {"standby", no_argument, NULL, 'y'},       {"plain", no_argument, NULL, 'n'},
+        {"measure", required_argument, NULL, 'm'}, {"keep", no_argument, NULL, 'k'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
     };
     double value = 0;
     int rc = 0;
@@ -96,6 +111,10 @@ parse_options(int argc, char **argv, tally_run_options_t *options)
             break;
         case 'n':
             options->scene.plain = true;
+            break;
+        case 'm':
+            rc = parse(optarg, 1, 100000, &value);
+            set_measure(options, (unsigned)value);
             break;
         case 'j':
             options->json = true;

@@ -9,12 +9,13 @@
 #include "lib/alloc.h"
 #include "tests/faults/nemesis_state.h"
 
-#define AGAIN_MS 40        // nobody was there to be hit: looked for again
-#define LOOK_MS 10         // while something lasts
-#define REST_MS_MIN 150    // between two of a kind
+#define AGAIN_MS 40              // nobody was there to be hit: looked for again
+#define LOOK_MS 10               // while something lasts
+#define BETWEEN_SPREAD_MS 500    // so different are the pauses of those in turn
+#define REST_MS_MIN 150          // between two of a kind
 
-static const char *const profiles[TALLY_PROFILES] = {"mixed", "broker", "worker", "database",
-                                                     "network"};
+static const char *const profiles[TALLY_PROFILES] = {"mixed",    "broker",  "worker",
+                                                     "database", "network", "takeover"};
 
 const char *
 tally_fault_name(tally_fault_kind_t kind)
@@ -59,7 +60,8 @@ find_profile(const char *name)
         }
     }
     fprintf(stderr,
-            "faults: there is no profile \"%s\": mixed, broker, worker, database or network\n",
+            "faults: there is no profile \"%s\": mixed, broker, worker, database, network or "
+            "takeover\n",
             name);
     return -1;
 }
@@ -98,6 +100,7 @@ tally_nemesis_destroy(tally_nemesis_t **self_p)
 void
 tally_nemesis_begin(tally_nemesis_t *self, int64_t now_ms)
 {
+    self->quiet_since_ms = now_ms;
     tally_fault_kind_t order[TALLY_FAULT_KINDS];
     int count = 0;
     for (tally_fault_kind_t i = 1; i < TALLY_FAULT_KINDS; i++) {
@@ -188,6 +191,27 @@ look_at(tally_nemesis_t *self, tally_fault_t *fault, int64_t now_ms)
     fault->kind = 0;
 }
 
+//  The kind that struck least, when there was quiet for long enough.
+static void
+strike_in_turn(tally_nemesis_t *self, int64_t now_ms)
+{
+    if (tally_nemesis_active(self)) {
+        self->quiet_since_ms = now_ms;
+    }
+    tally_fault_kind_t least = 0;
+    for (tally_fault_kind_t i = 1; i < TALLY_FAULT_KINDS; i++) {
+        bool wanted = tally_nemesis_uses(self, i) && self->counts[i] < self->options.kills;
+        if (wanted && (least == 0 || self->counts[i] < self->counts[least])) {
+            least = i;
+        }
+    }
+    //  At no certain distance from what repeats by itself.
+    int64_t pause_ms = self->options.between_ms + (int64_t)(self->last_id * 37 % BETWEEN_SPREAD_MS);
+    if (least != 0 && now_ms - self->quiet_since_ms >= pause_ms) {
+        strike(self, least, now_ms);
+    }
+}
+
 int64_t
 tally_nemesis_turn(tally_nemesis_t *self, int64_t now_ms)
 {
@@ -199,6 +223,12 @@ tally_nemesis_turn(tally_nemesis_t *self, int64_t now_ms)
         if (self->active[i].kind != 0) {
             next_ms = now_ms + LOOK_MS;
         }
+    }
+    if (self->options.kills > 0) {
+        if (!self->resting && self->quiet_since_ms > 0) {
+            strike_in_turn(self, now_ms);
+        }
+        return now_ms + LOOK_MS;
     }
     for (tally_fault_kind_t i = 1; !self->resting && i < TALLY_FAULT_KINDS; i++) {
         if (now_ms >= self->next_at_ms[i]) {
@@ -236,6 +266,17 @@ unsigned
 tally_nemesis_bites(const tally_nemesis_t *self, tally_fault_kind_t kind)
 {
     return self->bites[kind];
+}
+
+bool
+tally_nemesis_done(const tally_nemesis_t *self)
+{
+    for (tally_fault_kind_t i = 1; i < TALLY_FAULT_KINDS; i++) {
+        if (tally_nemesis_uses(self, i) && self->counts[i] < self->options.kills) {
+            return false;
+        }
+    }
+    return self->options.kills > 0 && !tally_nemesis_active(self);
 }
 
 bool

@@ -46,9 +46,12 @@ typedef struct tally_nemesis tally_nemesis_t;
 
 typedef struct {
     uint64_t seed;
-    const char *profile;    // "mixed", "broker", "worker", "database", "network"
+    const char *profile;    // "mixed", "broker", "worker", "database", "network", "takeover"
     double pace;            // faults come that much more often; 1: as the profile says
     int64_t opening_ms;     // time in which each kind strikes for the first time
+    //  Not 0: one at a time, in turn, each kind so often, so long after the one before is over.
+    unsigned kills;
+    int64_t between_ms;
 } tally_nemesis_options_t;
 
 //  Names its kinds in the scene's history.  NULL when there is no such profile.
@@ -68,6 +71,8 @@ unsigned tally_nemesis_count(const tally_nemesis_t *self, tally_fault_kind_t kin
 //  Of them, those that did something: a cut that no byte reached did not.
 unsigned tally_nemesis_bites(const tally_nemesis_t *self, tally_fault_kind_t kind);
 int64_t tally_nemesis_lasted_ms(const tally_nemesis_t *self, tally_fault_kind_t kind);
+//  Each kind struck as often as it should, when that was said.
+bool tally_nemesis_done(const tally_nemesis_t *self);
 //  Every kind of this run did something.
 bool tally_nemesis_seen_all(const tally_nemesis_t *self);
 //  Whether a kind is of this profile, and can be here.

@@ -27,7 +27,7 @@ typedef struct {
     const char *way;        // through the route
 } tally_fault_t;
 
-#define TALLY_PROFILES 5
+#define TALLY_PROFILES 6
 
 //  How a kind goes.  `aim` chooses whom, false: nobody is there to be hit now.  `over`: it has ended by itself.
 //  `heal` ends it when its time has come; NULL: it ends by itself.  `bit`: it did something; NULL: it always does.
@@ -57,7 +57,8 @@ struct tally_nemesis {
     uint64_t last_id;
     int64_t next_at_ms[TALLY_FAULT_KINDS];    // INT64_MAX: never
     unsigned counts[TALLY_FAULT_KINDS], bites[TALLY_FAULT_KINDS];
-    double pg_ahead_s;    // PostgreSQL's clock, by now
+    int64_t quiet_since_ms;    // nothing lasts; for those in turn
+    double pg_ahead_s;         // PostgreSQL's clock, by now
     int64_t lasted_ms[TALLY_FAULT_KINDS];
     tally_fault_t active[TALLY_ACTIVE_MAX];
 };

@@ -18,6 +18,7 @@
 #define DRAIN_MS_MAX 30000
 #define SHOW_MS 5000
 #define TURN_MS 50
+#define BETWEEN_MS 1500      // for a standby to be there again, and work in every worker
 #define PENDING_MAX 15000    // more, and clients wait
 
 typedef struct {
@@ -62,6 +63,12 @@ turn_until(run_t *self, int64_t until_ms, bool (*done)(run_t *self))
 }
 
 static bool
+is_done(run_t *self)
+{
+    return tally_nemesis_done(self->nemesis);
+}
+
+static bool
 has_seen_all(run_t *self)
 {
     return tally_nemesis_seen_all(self->nemesis);
@@ -91,7 +98,9 @@ be_faulty(run_t *self)
     }
     tally_scene_phase(self->scene, TALLY_PHASE_FAULTS);
     tally_nemesis_begin(self->nemesis, tally_clock_now_ms());
-    if (turn_until(self, tally_clock_now_ms() + self->options->faults_ms, NULL)) {
+    if (self->options->kills > 0) {
+        (void)turn_until(self, INT64_MAX, is_done);
+    } else if (turn_until(self, tally_clock_now_ms() + self->options->faults_ms, NULL)) {
         (void)turn_until(self, tally_clock_now_ms() + EXTRA_MS, has_seen_all);
     }
 }
@@ -147,6 +156,8 @@ tally_run(const tally_run_options_t *options)
                                          .seed = options->scene.seed,
                                          .profile = options->profile,
                                          .pace = options->pace,
+                                         .kills = options->kills,
+                                         .between_ms = BETWEEN_MS,
                                          .opening_ms = opening_ms < OPENING_MS_MAX ? opening_ms
                                                                                    : OPENING_MS_MAX,
                                      });

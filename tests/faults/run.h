@@ -11,6 +11,7 @@ typedef struct {
     const char *profile;
     double pace;
     int64_t faults_ms;    // how long the nemesis works
+    unsigned kills;       // of each kind of the profile, one after the other; 0: by pace and time
     bool json, keep;
 } tally_run_options_t;
 

@@ -209,10 +209,11 @@ put_queue(tally_client_t *client, tally_load_queue_t queue)
 {
     const tally_load_policy_t *policy = tally_load_policy(queue);
     char *request = tally_format(
-        "{\"op\":\"queue.put\",\"queue\":{\"name\":\"%s\",\"visibility_ms\":%d,\"retry_ms\":50,"
-        "\"retry_ms_max\":500,\"batch_max\":64,\"failures_max\":%d,\"crashes_max\":%d,"
+        "{\"op\":\"queue.put\",\"queue\":{\"name\":\"%s\",\"visibility_ms\":%d,\"retry_ms\":%d,"
+        "\"retry_ms_max\":%d,\"batch_max\":%d,\"failures_max\":%d,\"crashes_max\":%d,"
         "\"exclusive\":%s}}",
-        policy->name, policy->visible_ms, policy->failures_max, policy->crashes_max,
+        policy->name, policy->visible_ms, policy->retry_ms, policy->retry_ms_max, policy->batch_max,
+        policy->failures_max, policy->crashes_max,
         (policy->flags & TALLY_QUEUE_EXCLUSIVE) != 0 ? "true" : "false");
     const char *answer = tally_client_admin(client, request, READY_MS_MAX);
     bool fine = answer != NULL && strstr(answer, "\"ok\":true") != NULL;
@@ -292,6 +293,9 @@ tally_scene_new(const tally_scene_options_t *options)
 {
     tally_scene_t *self = tally_alloc(sizeof *self);
     self->options = *options;
+    if (options->shipped) {
+        tally_load_use_shipped();
+    }
     set_environment();
     if (open_room(self) == -1 || open_tricks(self) == -1 || start_database(self) == -1) {
         tally_scene_destroy(&self);

@@ -26,6 +26,8 @@ typedef struct {
     unsigned brokers;    // tallyds; all but one stand by
     unsigned clients, mains, looses, poisons;
     bool plain;    // nothing stands between any two, clocks are real, PostgreSQL has the whole disk
+    int work_ms;            // that a lease takes beside its transaction
+    bool shipped;           // queues, clients and all deadlines are as they are shipped
     double rate;            // messages a second of all clients together
     const char *bin_dir;    // of the programs under test
     const char *program;    // this one

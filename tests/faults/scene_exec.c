@@ -83,6 +83,7 @@ tally_scene_exec_client(void *member)
                      tally_format("%" PRIu64, options->seed),
                      self->scene->fronts,
                      tally_format("%.1f", options->rate / options->clients),
+                     options->shipped ? "1000" : "300",
                      NULL};
     tally_crew_exec(words);
 }
@@ -106,6 +107,8 @@ tally_scene_exec_worker(void *member)
                      tally_format("%u", self->slot),
                      "--process",
                      tally_format("%u", tally_member_process(self)),
+                     "--work-ms",
+                     tally_format("%d", self->scene->options.work_ms),
                      NULL};
     tally_crew_exec(words);
 }

@@ -23,6 +23,7 @@ struct run_worker {
     tally_board_t *board;
     tally_slot_t *slot;
     uint32_t process;
+    int work_ms;       // of each lease
     uint64_t sends;    // follow-up messages named so far
     uint64_t epochs[TALLY_LOAD_TENANTS + 1];
     //  of the lease in hand
@@ -105,7 +106,7 @@ make_record(const struct run_worker *self, const tally_work_t *work, size_t i)
 static void
 pause_for(const struct run_worker *self)
 {
-    int pause_ms = 0;
+    int pause_ms = self->work_ms;
     for (size_t i = 0; i < self->count; i++) {
         pause_ms += tally_load_pause_ms(self->records[i].number);
     }
@@ -345,6 +346,8 @@ start(tally_worker_t *worker, void **state)
     if (self->board == NULL) {
         return -1;
     }
+    const char *work_ms = tally_worker_option(worker, "work-ms");
+    self->work_ms = work_ms == NULL ? 0 : (int)strtol(work_ms, NULL, 10);
     self->slot = &self->board->slots[strtoul(slot, NULL, 10) % TALLY_BOARD_SLOTS];
     (void)tally_worker_db(worker);    // the runtime connects it, and keeps it connected
     return 0;
@@ -363,7 +366,7 @@ stop(tally_worker_t *worker, void **state)
     *state = NULL;
 }
 
-static const char *const options[] = {"room", "slot", "process", NULL};
+static const char *const options[] = {"room", "slot", "process", "work-ms", NULL};
 
 static const tally_worker_role_t roles[] = {
     {

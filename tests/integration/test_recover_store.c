@@ -441,6 +441,26 @@ reading_goes_on_after_a_restart_of_the_server(void **state)
     assert_false(found);
 }
 
+static void
+who_holds_the_oldest_snapshot_is_known(void **state)
+{
+    struct fixture *f = *state;
+    tally_snapshot_holder_t holder;
+    must(tally_recover_store_oldest_snapshot(f->store, &holder));
+    assert_int_equal(holder.pid, 0);
+    must(tally_db_begin(f->db, TALLY_DB_REPEATABLE_READ));
+    tally_rows_t rows;
+    must(tally_db_run(f->db, "select pg_backend_pid() from pg_sleep(0.05)", NULL, &rows));
+    int64_t pid = tally_rows_int8(&rows, 0, 0);
+    must(tally_recover_store_oldest_snapshot(f->store, &holder));
+    assert_int_equal(holder.pid, pid);
+    assert_in_range(holder.age_ms, 50, 10000);
+    assert_true(holder.application[0] != '\0');
+    tally_db_rollback(f->db);
+    must(tally_recover_store_oldest_snapshot(f->store, &holder));
+    assert_int_equal(holder.pid, 0);
+}
+
 #define SCENE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int
@@ -462,6 +482,7 @@ main(int argc, char **argv)
         SCENE(sender_is_found_with_what_it_missed),
         SCENE(result_and_blob_are_found_by_their_keys),
         SCENE(dead_letters_are_listed_newest_first),
+        SCENE(who_holds_the_oldest_snapshot_is_known),
         SCENE(reading_goes_on_after_a_restart_of_the_server),
     };
     return cmocka_run_group_tests_name("recover_store", tests, start_server, stop_server);
