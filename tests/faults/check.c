@@ -336,6 +336,7 @@ tally_check_new(const tally_history_set_t *set, const tally_check_options_t *opt
     self->deduped.size = sizeof(tally_deduped_t);
     self->missing.size = sizeof(tally_missing_t);
     self->fault_ends.size = sizeof(tally_fault_end_t);
+    self->turned.size = sizeof(tally_turned_t);
     self->senders = tally_alloc_array(TALLY_HISTORY_PROCESS_MAX + 1, sizeof *self->senders);
 
     tally_check_recovery_begin(self);
@@ -368,9 +369,9 @@ tally_check_destroy(tally_check_t **self_p)
     for (size_t i = 0; i < self->reason_count; i++) {
         free(self->reasons[i]);
     }
-    tally_series_t *all[] = {&self->entries, &self->runs,    &self->epochs,
-                             &self->terms,   &self->keyed,   &self->termed,
-                             &self->deduped, &self->missing, &self->fault_ends};
+    tally_series_t *all[] = {&self->entries,    &self->runs,   &self->epochs,  &self->terms,
+                             &self->keyed,      &self->termed, &self->deduped, &self->missing,
+                             &self->fault_ends, &self->turned};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         tally_series_free(all[i]);
     }

@@ -222,18 +222,19 @@ check_dead(tally_check_t *self, const tally_life_t *life)
     }
 }
 
-//  I12: a delayed message is not delivered before it is due.
+//  I12: a delayed message is not delivered before it is due, unless a clock was turned while it waited.
 static void
 check_early(tally_check_t *self, const tally_life_t *life)
 {
     const tally_history_record_t *send = life->send != NULL ? life->send->record : NULL;
-    if (send == NULL || send->delay_ms == 0 || self->has_clock_fault) {
+    if (send == NULL || send->delay_ms == 0) {
         return;
     }
     int64_t due_ns = send->at_ns + (int64_t)send->delay_ms * 1000000;
     for (size_t i = 0; i < life->count; i++) {
         const tally_history_record_t *record = life->moments[i].record;
-        if (record->kind == TALLY_TOLD_DELIVERED) {
+        if (record->kind == TALLY_TOLD_DELIVERED
+            && !tally_check_clock_turned(self, send->at_ns, record->at_ns)) {
             self->rules[TALLY_RULE_EARLY].checked++;
             if (record->at_ns + EARLY_NS < due_ns) {
                 tally_check_violated(self, TALLY_RULE_EARLY, life->number, 0,

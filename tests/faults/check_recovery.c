@@ -10,6 +10,9 @@
 #include "lib/alloc.h"
 #include "tests/faults/check_state.h"
 
+#define SETTLED_NS                                                                                 \
+    1000000000    // so long after a clock was turned back, what it said may still count
+
 static bool
 is_worker(const tally_set_fault_t *fault)
 {
@@ -22,6 +25,41 @@ compare_ends(const void *a, const void *b)
 {
     const tally_fault_end_t *left = a, *right = b;
     return (left->ended_ns > right->ended_ns) - (left->ended_ns < right->ended_ns);
+}
+
+//  Faults of clocks, which are by time already; those that overlap become one.
+static void
+gather_turned(tally_check_t *self)
+{
+    tally_turned_t *last = NULL;
+    for (size_t i = 0; i < self->set->fault_count; i++) {
+        const tally_set_fault_t *fault = &self->set->faults[i];
+        if (fault->victim != TALLY_VICTIM_CLOCK) {
+            continue;
+        }
+        int64_t until_ns = fault->ended_ns != 0 ? fault->ended_ns + SETTLED_NS : TALLY_NEVER;
+        if (last == NULL || fault->began_ns > last->until_ns) {
+            last = tally_series_add(&self->turned);
+            last->from_ns = fault->began_ns;
+        }
+        last->until_ns = until_ns > last->until_ns ? until_ns : last->until_ns;
+    }
+}
+
+bool
+tally_check_clock_turned(const tally_check_t *self, int64_t from_ns, int64_t until_ns)
+{
+    const tally_turned_t *turned = self->turned.items;
+    size_t low = 0, high = self->turned.count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (turned[middle].until_ns < from_ns) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < self->turned.count && turned[low].from_ns <= until_ns;
 }
 
 //  Faults by process, and by the time they ended.
@@ -56,6 +94,7 @@ tally_check_recovery_begin(tally_check_t *self)
         }
     }
     free(next);
+    gather_turned(self);
     tally_series_sort(&self->fault_ends, compare_ends);
 }
 

@@ -254,10 +254,6 @@ tally_check_scan(tally_check_t *self)
         struct reading reading = {.file = &self->set->files[i], .file_index = i};
         scan_file(self, &reading, kinds);
     }
-    for (size_t i = 0; i < self->set->fault_count; i++) {
-        self->has_clock_fault = self->has_clock_fault
-                                || self->set->faults[i].victim == TALLY_VICTIM_CLOCK;
-    }
     tally_series_sort(&self->missing, tally_check_compare_missing);
     self->figures.records = self->set->record_count;
     count_kinds(self, kinds);

@@ -89,6 +89,11 @@ typedef struct {
     size_t fault;
 } tally_fault_end_t;
 
+//  From when until when some clock was turned.
+typedef struct {
+    int64_t from_ns, until_ns;
+} tally_turned_t;
+
 //  One record of a life.
 typedef struct {
     const tally_history_record_t *record;
@@ -115,9 +120,9 @@ struct tally_check {
     tally_check_figures_t figures;
     char **reasons;
     size_t reason_count;
-    bool has_clock_fault;
     int64_t start_ns;    // of the first record
-    tally_series_t entries, runs, epochs, terms, keyed, termed, deduped, missing, fault_ends;
+    tally_series_t entries, runs, epochs, terms, keyed, termed, deduped, missing, fault_ends,
+        turned;
     tally_sender_state_t *senders;    // by process
     //  by process: its faults are faults_of[from[p]] to faults_of[from[p + 1] - 1], by time
     uint32_t *faults_from;
@@ -153,6 +158,8 @@ void tally_check_deliveries(tally_check_t *self, const tally_life_t *life);
 void tally_check_orders(tally_check_t *self);
 //  check_recovery
 void tally_check_recovery_begin(tally_check_t *self);
+//  Whether some clock was turned in that time.
+bool tally_check_clock_turned(const tally_check_t *self, int64_t from_ns, int64_t until_ns);
 void tally_check_recovery_confirm(tally_check_t *self, int64_t at_ns);
 void tally_check_recovery_message(tally_check_t *self, const tally_life_t *life);
 void tally_check_recovery_end(tally_check_t *self);

@@ -159,8 +159,9 @@ write_driver(struct synthetic *self)
 {
     static const char *const queues[] = {NULL, "orders", "statistics", "mail"};
     static const char *const tenants[] = {NULL, "acme", "umbrella", "initech"};
-    static const char *const faults[] = {NULL, "kill broker", "kill worker", "kill term holder",
-                                         "stop worker"};
+    static const char *const faults[] = {NULL,          "kill broker",
+                                         "kill worker", "kill term holder",
+                                         "stop worker", "turn clock"};
     for (uint32_t i = 1; i <= QUEUES; i++) {
         tally_history_name(self->driver, TALLY_NAMED_QUEUE, i, queues[i]);
         unsigned flags = i == QUEUE_PLAIN  ? 0
@@ -289,7 +290,7 @@ tally_synthetic_write(const char *directory, uint64_t records, tally_plant_t pla
         .plant = plant,
         //  First records have the real time; all made-up ones are after.
         .start_ns = ((int64_t)now.tv_sec + 3600) * 1000000000,
-        .plant_from = batches / 2,
+        .plant_from = batches * 3 / 4,
         .kill_every = batches / 500 > 20 ? batches / 500 : 20,
     };
     self.end_ns = self.start_ns + (int64_t)(batches + 5) * BATCH_MS * MS + 40000 * MS;

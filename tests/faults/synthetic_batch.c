@@ -17,6 +17,7 @@ typedef enum {
     UNKNOWN_UNDONE,
     RETURNED,
     BURIED,
+    TURNED,    // a clock is turned, and a delayed message is delivered too early
 } course_t;
 
 struct batch {
@@ -60,6 +61,7 @@ choose_course(const struct synthetic *self, uint64_t number)
            : number % 20 == 15               ? UNKNOWN_UNDONE
            : number % 30 == 4                ? RETURNED
            : number % 40 == 6                ? BURIED
+           : number == 10                    ? TURNED
                                              : NORMAL;
 }
 
@@ -72,6 +74,9 @@ suits(const struct synthetic *self, const struct batch *batch)
     case TALLY_PLANT_OLD_BROKER_LEASES:
         return batch->queue == QUEUE_KEYED && batch->course == NORMAL
                && self->workers[batch->slot].last_lease > self->spare_lease;
+    case TALLY_PLANT_TOKEN_REUSED:
+        return batch->queue == QUEUE_KEYED && batch->course == NORMAL
+               && self->last_lease > self->spare_lease;
     case TALLY_PLANT_TERM_TWO_HOLDERS:
     case TALLY_PLANT_TERM_STALE:
         return batch->queue == QUEUE_TERM && batch->course == NORMAL;
@@ -514,6 +519,10 @@ synthetic_batch(struct synthetic *self, uint64_t number, int64_t at_ns)
         store_batch(self, &batch);
     }
     answer_batch(self, &batch, at_ns + MS);
+    if (batch.course == TURNED) {
+        synthetic_fault(self, (struct synthetic_fault){FAULT_CLOCK, TALLY_VICTIM_CLOCK, 0, 0},
+                        at_ns + MS, at_ns + 2 * MS);
+    }
     if (batch.course == REFUSED || batch.course == UNANSWERED_LOST) {
         return;
     }

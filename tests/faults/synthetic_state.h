@@ -19,7 +19,13 @@
 #define CRASHES_MAX 10
 
 enum { QUEUE_KEYED = 1, QUEUE_TERM = 2, QUEUE_PLAIN = 3 };
-enum { FAULT_KILL_BROKER = 1, FAULT_KILL_WORKER, FAULT_KILL_HOLDER, FAULT_STOP_WORKER };
+enum {
+    FAULT_KILL_BROKER = 1,
+    FAULT_KILL_WORKER,
+    FAULT_KILL_HOLDER,
+    FAULT_STOP_WORKER,
+    FAULT_CLOCK
+};
 
 struct synthetic_client {
     tally_history_t *history;

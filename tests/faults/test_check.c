@@ -243,7 +243,7 @@ json_says_the_same(void **state)
     json_t *loss = json_array_get(json_object_get(report, "rules"), 0);
     assert_string_equal(json_string_value(json_object_get(loss, "rule")), "I1");
     assert_int_equal(json_integer_value(json_object_get(loss, "violations")), 1);
-    assert_int_equal(json_array_size(json_object_get(report, "faults")), 4);
+    assert_int_equal(json_array_size(json_object_get(report, "faults")), 5);
     json_decref(report);
 }
 
