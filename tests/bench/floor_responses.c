@@ -23,7 +23,9 @@ static const char *const statements[STATEMENTS] = {
     "select 1, unnest($1::bigint[]), unnest($2::bytea[])",
     "insert into tally.response (tenant, survey, number, response_id, body) "
     "select 1, 1, unnest($1::bigint[]), unnest($3::text[]), unnest($2::bytea[])",
-    "delete from tally.blob where tenant = 1 and id = any ($1::bigint[])",
+    "delete from tally.blob where ctid = any (array(select p.ctid from unnest($1::bigint[]) i (id) "
+    "cross join lateral (select n.ctid from tally.blob n where n.tenant = 1 and n.id = i.id "
+    "offset 0) p))",
 };
 
 typedef struct {
@@ -97,11 +99,14 @@ static PGconn *
 open_connection(const char *conninfo)
 {
     PGconn *connection = PQconnectdb(conninfo);
-    PQclear(PQexec(connection, tally_tick_session_sql));
-    PQclear(PQexec(connection, "truncate tally.blob, tally.response"));
-    if (PQstatus(connection) != CONNECTION_OK || PQenterPipelineMode(connection) == 0) {
+    PGresult *emptied = PQexec(connection, "truncate tally.blob, tally.response");
+    PGresult *set = PQexec(connection, tally_tick_session_sql);
+    if (PQresultStatus(emptied) != PGRES_COMMAND_OK || PQresultStatus(set) != PGRES_TUPLES_OK
+        || PQenterPipelineMode(connection) == 0) {
         fail_msg("floor: %s", PQerrorMessage(connection));
     }
+    PQclear(emptied);
+    PQclear(set);
     return connection;
 }
 

@@ -75,29 +75,30 @@ add_target(bench_scene_t *scene, const char *what, const char *unit,
 }
 
 static void
-send_one_at_a_time(bench_scene_t *scene, commits_t *commits)
+send_one_at_a_time(bench_scene_t *scene)
 {
+    commits_t before_alone = {0}, before_consumed = {0};
     bench_samples_t alone = {0}, consumed = {0};
     bench_load_t load;
     bench_say("latency: one message outstanding");
     for (int round = 0; round < scene->rounds; round++) {
-        commit_singly(scene, commits);
+        commit_singly(scene, &before_alone);
         bench_scene_load(scene, &load, "--warm-up", "1", "--producers", "1", "--window", "1",
                          "--batch", "1", "--workers", "0", NULL);
         bench_samples_add(&alone, load.confirmed_per_s);
-        commit_singly(scene, commits);
+        commit_singly(scene, &before_consumed);
         bench_scene_load(scene, &load, "--warm-up", "1", "--producers", "1", "--window", "1",
                          "--batch", "1", "--workers", "1", NULL);
         bench_samples_add(&consumed, load.confirmed_per_s);
-        bench_say("  bare commits %.0f/s (p50 %.2f ms), confirms without a consumer %.0f/s, with "
-                  "one %.0f/s",
-                  bench_samples_median(&commits->per_s), bench_samples_median(&commits->p50_ms),
-                  alone.values[round], consumed.values[round]);
+        bench_say("  bare commits %.0f/s, confirms without a consumer %.0f/s; %.0f/s, with one "
+                  "%.0f/s",
+                  before_alone.per_s.values[round], alone.values[round],
+                  before_consumed.per_s.values[round], consumed.values[round]);
     }
     add_target(scene, "one outstanding, no consumer: confirms, against bare commits", "/s", &alone,
-               &commits->per_s, BENCH_AT_LEAST, 0.60);
+               &before_alone.per_s, BENCH_AT_LEAST, 0.60);
     add_target(scene, "one outstanding, each settled: confirms, against bare commits", "/s",
-               &consumed, &commits->per_s, BENCH_AT_LEAST, 0.50);
+               &consumed, &before_consumed.per_s, BENCH_AT_LEAST, 0.50);
 }
 
 static void
@@ -119,7 +120,7 @@ send_a_trickle(bench_scene_t *scene, commits_t *commits)
         bench_samples_add(&confirm999, load.confirm_p999_ms);
         bench_samples_add(&tick_messages, load.tick_messages);
         bench_say("  bare commit p50 %.2f ms, send to worker p50 %.2f ms, p99 %.2f ms",
-                  bench_samples_median(&commits->p50_ms), p50.values[round], p99.values[round]);
+                  commits->p50_ms.values[round], p50.values[round], p99.values[round]);
     }
     add_target(scene, "1000/s: p50 send to worker, against a bare commit", "ms", &p50,
                &commits->p50_ms, BENCH_AT_MOST, 2.5);
@@ -134,9 +135,9 @@ send_a_trickle(bench_scene_t *scene, commits_t *commits)
 void
 bench_latency(bench_scene_t *scene)
 {
-    commits_t around_one = {0}, around_trickle = {0};
+    commits_t commits = {0};
     bench_scene_up(scene, "heartbeat=0");
-    send_one_at_a_time(scene, &around_one);
-    send_a_trickle(scene, &around_trickle);
+    send_one_at_a_time(scene);
+    send_a_trickle(scene, &commits);
     bench_scene_down(scene);
 }

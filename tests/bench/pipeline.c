@@ -127,8 +127,8 @@ bench_pipeline(bench_scene_t *scene)
 {
     figures_t figures = {0}, unused = {0};
     bench_scene_t single = *scene;
-    bench_scene_up(scene, "responses=1,statistics=2,export=1");
-    bench_scene_up(&single, "responses=1,statistics=1");
+    bench_scene_up(scene, "responses=2,statistics=2,export=1");
+    bench_scene_up(&single, "responses=2,statistics=1");
     for (int round = 0; round < scene->rounds; round++) {
         survey_data_t data, same;
         generate(scene, &data, round);

@@ -64,6 +64,21 @@ bench_report_destroy(bench_report_t **self_p)
     *self_p = NULL;
 }
 
+//  Of samples taken in turns each with its neighbour, so that a machine that changes its speed changes both.
+static double
+ratio_of(const bench_samples_t *measured, const bench_samples_t *base)
+{
+    bench_samples_t ratios = {0};
+    for (size_t i = 0; measured->count == base->count && i < base->count; i++) {
+        bench_samples_add(&ratios, base->values[i] > 0 ? measured->values[i] / base->values[i] : 0);
+    }
+    if (ratios.count > 0) {
+        return bench_samples_median(&ratios);
+    }
+    double against = bench_samples_median(base);
+    return against > 0 ? bench_samples_median(measured) / against : 0;
+}
+
 static json_t *
 json_samples(const bench_samples_t *samples)
 {
@@ -84,7 +99,7 @@ bench_report_add(bench_report_t *self, const bench_row_t *row)
                                json_samples(row->measured));
     if (row->base != NULL) {
         double base = bench_samples_median(row->base);
-        judged = base > 0 ? measured / base : 0;
+        judged = ratio_of(row->measured, row->base);
         json_object_set_new(object, "base", json_real(base));
         json_object_set_new(object, "base_samples", json_samples(row->base));
         json_object_set_new(object, "ratio", json_real(judged));

@@ -28,8 +28,7 @@ typedef struct {
     const char *what;    // copied
     const char *unit;
     const bench_samples_t *measured;
-    const bench_samples_t
-        *base;    // NULL: the figure stands for itself; else the ratio of medians is judged
+    const bench_samples_t *base;    // NULL: the figure stands for itself; else the ratio is judged
     bench_rule_t rule;
     double target;    // of the ratio, or of the figure
 } bench_row_t;
