@@ -90,7 +90,8 @@ tally_db_outcome_t
 tally_recover_store_dead_counts(tally_recover_store_t *self, tally_dead_count_fn *fn,
                                 void *context) TALLY_MUST_CHECK;
 
-//  The session that has held its snapshot for longest: as long as it does, nothing that ended since can be cleaned away.
+//  The session that has held its snapshot for longest: as long as it does, nothing that ended since can be cleaned
+//  away.
 typedef struct {
     int32_t pid;    // 0: there is none
     char application[64];

@@ -84,8 +84,8 @@ tally_db_outcome_t tally_db_run(tally_db_t *self, const char *sql, const tally_p
 //  Several statements without parameters or results (migrations), in the current transaction.
 tally_db_outcome_t tally_db_script(tally_db_t *self, const char *sql) TALLY_MUST_CHECK;
 
-//  Runs "copy (query) to stdout (format binary)" and hands over each row as it arrives: its `field_count` fields in binary
-//  form, data NULL when null, borrowed during the call.  PostgreSQL goes on with the next rows meanwhile.
+//  Runs "copy (query) to stdout (format binary)" and hands over each row as it arrives: its `field_count` fields in
+//  binary form, data NULL when null, borrowed during the call.  PostgreSQL goes on with the next rows meanwhile.
 typedef void tally_db_row_fn(void *context, const tally_bytes_t *fields);
 #define TALLY_DB_COPY_FIELDS_MAX 32
 tally_db_outcome_t tally_db_copy(tally_db_t *self, const char *sql, size_t field_count,

@@ -14,7 +14,8 @@ typedef struct tally_cast tally_cast_t;
 
 //  Programs are those in bin_dir.  NULL when there can be no room.
 tally_cast_t *tally_cast_new(const char *bin_dir);
-//  Kills whatever runs; with TALLY_TEST_KEEP in the environment the room stays, for its logs.  0, or -1 when something is left.
+//  Kills whatever runs; with TALLY_TEST_KEEP in the environment the room stays, for its logs.  0, or -1 when something
+//  is left.
 int tally_cast_destroy(tally_cast_t **self_p);
 
 const char *tally_cast_dir(const tally_cast_t *self);

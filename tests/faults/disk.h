@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //  disk - a small file system of its own for PostgreSQL, which can be filled up.
 //
-//  An ext4 in a file, mounted at DIR/disk: only where this program may mount.  Otherwise there is none, and runs say so.
+//  An ext4 in a file, mounted at DIR/disk: only where this program may mount.  Otherwise there is none, and runs say
+//  so.
 
 #ifndef TALLY_FAULTS_DISK_H
 #define TALLY_FAULTS_DISK_H

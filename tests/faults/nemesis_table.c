@@ -5,8 +5,8 @@
 
 #define W(name) &tally_ways_##name
 
-//  Seconds between two: mixed, broker, worker, database, network, takeover.  What is due is due by PostgreSQL's clock alone, so
-//  only its jumps keep the checker from looking whether anything came early.
+//  Seconds between two: mixed, broker, worker, database, network, takeover.  What is due is due by PostgreSQL's clock
+//  alone, so only its jumps keep the checker from looking whether anything came early.
 const tally_fault_entry_t tally_fault_entries[TALLY_FAULT_KINDS] = {
     [TALLY_FAULT_BROKER_KILL] = {"broker-kill",
                                  TALLY_VICTIM_BROKER,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //  scene - everything that runs in a run: PostgreSQL, tallyd, clients and workers, each a process of its own.
 //
-//  All of it lives in one room and is gone with it.  Processes work in a directory of sockets: DIR/run itself, or a view
-//  of it of their own, so that something can stand between any two of them.  No ports.
+//  All of it lives in one room and is gone with it.  Processes work in a directory of sockets: DIR/run itself, or a
+//  view of it of their own, so that something can stand between any two of them.  No ports.
 
 #ifndef TALLY_FAULTS_SCENE_H
 #define TALLY_FAULTS_SCENE_H

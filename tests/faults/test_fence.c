@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-//  A broker stops at a point of its tick, another takes over, the first wakes up: it writes nothing any more, no number is
-//  given out twice, and whoever sent has its confirm and its result.
+//  A broker stops at a point of its tick, another takes over, the first wakes up: it writes nothing any more, no number
+//  is given out twice, and whoever sent has its confirm and its result.
 //
 //  A few points, by seed (TALLY_FAULTS_SEED); with TALLY_FAULTS_FULL all of them (make edges).
 
