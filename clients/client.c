@@ -4,11 +4,13 @@
 //  The object, its settings, what it knows, and the calls that wait for one answer.  Sends are in
 //  send.c, events in event.c; what frames and moments mean is pump's.
 
+#include "clients/feed.h"
 #include "clients/pump.h"
 
 #include "lib/alloc.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 
 _Static_assert(TALLY_CLIENT_SENDER_BYTES == TALLY_SENDER_BYTES, "one sender");
@@ -106,6 +108,32 @@ void
 tally_client_set_retry(tally_client_t *self, bool retry)
 {
     self->retry = retry;
+}
+
+int
+tally_client_set_keys(tally_client_t *self, const char *key, const char *server_keys)
+{
+    tally_keys_t *keys = NULL;
+    char *error = NULL;
+    if (tally_keys_new(&keys, key, server_keys, &error) == -1) {
+        tally_trouble_set(&self->failure, TALLY_CODE_KEYS, 0, "%s", error);
+        free(error);
+        return -1;
+    }
+    tally_session_set_keys(self->session, &keys);
+    return 0;
+}
+
+tally_feed_t *
+tally_client_open_feed(tally_client_t *self)
+{
+    const char *endpoint = tally_client_feed_endpoint(self);
+    tally_socket_curve_t curve;
+    if (endpoint == NULL || *endpoint == '\0') {
+        errno = ENOENT;
+        return NULL;
+    }
+    return tally_feed_new_keyed(endpoint, tally_session_curve(self->session, &curve));
 }
 
 //  ---- calls that wait ---------------------------------------------------------------------------
@@ -268,6 +296,8 @@ tally_client_code_name(int code)
         return "WINDOW";
     case TALLY_CODE_ENDPOINT:
         return "ENDPOINT";
+    case TALLY_CODE_KEYS:
+        return "KEYS";
     case TALLY_CODE_ANSWER:
         return "ANSWER";
     default:

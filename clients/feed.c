@@ -5,12 +5,13 @@
 //  read here; what publications mean is the caller's.  What is not two frames with a numbered
 //  object is passed over.
 
-#include "clients/tally.h"
+#include "clients/feed.h"
 
 #include "lib/alloc.h"
 #include "lib/clock.h"
 #include "lib/endpoints.h"
 #include "lib/json.h"
+#include "lib/key_file.h"
 #include "lib/limits.h"
 #include "lib/socket.h"
 
@@ -35,6 +36,8 @@ struct tally_feed {
     char **endpoints;    // connected to; owned
     size_t endpoint_count;
     json_int_t epoch;         // the highest heard of
+    bool keyed;       // CURVE, with these
+    tally_key_pair_t own, server;
     zmq_msg_t topic, json;    // of the publication lent; initialised always
     char *topic_text;         // their copies with a NUL
     char *json_text;
@@ -51,8 +54,12 @@ tally_feed_follow(tally_feed_t *self, const char *endpoint)
             return 0;    // twice the same would be heard twice
         }
     }
+    const tally_socket_curve_t curve = {.public_key = self->own.public_key,
+                                        .secret_key = self->own.secret_key,
+                                        .server_key = self->server.public_key};
     const tally_socket_options_t options = {.send_max = 0,    // subscriptions must not get lost
                                             .receive_max = RECEIVE_HWM,
+                                            .curve = self->keyed ? &curve : NULL,
                                             .frame_bytes_max = TALLY_FRAME_BYTES_MAX};
     if (tally_socket_connect(self->socket, endpoint, &options) == -1) {
         return -1;
@@ -80,6 +87,12 @@ follow_all(tally_feed_t *self, const char *endpoints)
 tally_feed_t *
 tally_feed_new(const char *endpoints)
 {
+    return tally_feed_new_keyed(endpoints, NULL);
+}
+
+tally_feed_t *
+tally_feed_new_keyed(const char *endpoints, const tally_socket_curve_t *curve)
+{
     assert(endpoints != NULL);
     void *context = zmq_ctx_new();
     if (context == NULL) {
@@ -89,6 +102,12 @@ tally_feed_new(const char *endpoints)
     self->context = context;
     zmq_msg_init(&self->topic);
     zmq_msg_init(&self->json);
+    if (curve != NULL) {
+        self->keyed = true;
+        memcpy(self->own.public_key, curve->public_key, sizeof self->own.public_key);
+        memcpy(self->own.secret_key, curve->secret_key, sizeof self->own.secret_key);
+        memcpy(self->server.public_key, curve->server_key, sizeof self->server.public_key);
+    }
     self->socket = zmq_socket(self->context, ZMQ_SUB);
     if (self->socket == NULL || follow_all(self, endpoints) == -1) {
         int why = errno;

@@ -52,6 +52,8 @@ struct tally_session {
     char feed[TALLY_ENDPOINT_BYTES_MAX + 1];
     tally_welcome_t terms;
     tally_wire_t wire;
+    tally_keys_t *keys;       // owned; NULL: no CURVE
+    size_t endpoint_count;    // `list` has all of them for each of the broker's keys
 };
 
 static void
@@ -80,6 +82,7 @@ split_endpoints(tally_session_t *self)
     if (self->count == 0) {
         self->list[self->count++] = "";    // open says that it is not an endpoint
     }
+    self->endpoint_count = self->count;
 }
 
 tally_session_t *
@@ -142,6 +145,7 @@ tally_session_destroy(tally_session_t **self_p)
     while (zmq_ctx_term(self->context) == -1 && errno == EINTR) {
     }
     tally_wire_free(&self->wire);
+    tally_keys_destroy(&self->keys);
     free(self->list);
     free(self->endpoints);
     free(self);
@@ -167,6 +171,28 @@ tally_session_set_silence(tally_session_t *self, unsigned silence_ms)
 {
     assert(silence_ms > 0);
     self->silence_ms = silence_ms;
+}
+
+void
+tally_session_set_keys(tally_session_t *self, tally_keys_t **keys_p)
+{
+    assert(self->socket == NULL);
+    tally_keys_destroy(&self->keys);
+    self->keys = *keys_p;
+    *keys_p = NULL;
+    size_t each = self->endpoint_count;
+    self->count = each * tally_keys_count(self->keys);
+    self->current = 0;
+    self->list = tally_realloc_array(self->list, self->count, sizeof *self->list);
+    for (size_t i = each; i < self->count; i++) {
+        self->list[i] = self->list[i - each];
+    }
+}
+
+const tally_socket_curve_t *
+tally_session_curve(const tally_session_t *self, tally_socket_curve_t *curve)
+{
+    return tally_keys_curve(self->keys, self->current / self->endpoint_count, curve);
 }
 
 //  ---- the connection ----------------------------------------------------------------------------
@@ -214,8 +240,10 @@ make_socket(tally_session_t *self)
     }
     //  Receiving is bounded by what was sent: one answer each.  A limit here would lose answers in
     //  the front.
+    tally_socket_curve_t curve;
     const tally_socket_options_t options = {.send_max = SEND_HWM,
                                             .receive_max = 0,
+                                            .curve = tally_session_curve(self, &curve),
                                             .frame_bytes_max = TALLY_FRAME_BYTES_MAX
                                                                + FRAME_SLACK_BYTES};
     if (self->count > 1) {

@@ -7,6 +7,7 @@
 #ifndef TALLY_CLIENTS_SESSION_H
 #define TALLY_CLIENTS_SESSION_H
 
+#include "lib/keys.h"
 #include "lib/wire.h"
 
 #include <zmq.h>
@@ -32,6 +33,11 @@ void tally_session_destroy(tally_session_t **self_p);
 void tally_session_set_name(tally_session_t *self, tally_bytes_t name);
 void tally_session_set_sender(tally_session_t *self, const uint8_t sender[TALLY_SENDER_BYTES]);
 void tally_session_set_silence(tally_session_t *self, unsigned silence_ms);
+//  Takes *keys_p (NULL: no CURVE); before the first open.  Each of the broker's keys is tried at each endpoint.
+void tally_session_set_keys(tally_session_t *self, tally_keys_t **keys_p);
+//  For another socket to the broker that we are connected to; NULL without CURVE.
+const tally_socket_curve_t *
+tally_session_curve(const tally_session_t *self, tally_socket_curve_t *curve);
 
 //  Closes what is open, connects to the current endpoint and says hello.  -1: it is not an
 //  endpoint.

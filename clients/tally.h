@@ -56,6 +56,7 @@ typedef enum {
     TALLY_CODE_UNREACHABLE = 401,    // the time is over and no broker answered
     TALLY_CODE_WINDOW = 402,         // too much outstanding: take events, then send
     TALLY_CODE_ENDPOINT = 403,       // not an endpoint
+    TALLY_CODE_KEYS = 405,           // a key file is missing, wrong, or readable by others
     TALLY_CODE_ANSWER = 404,         // the broker's answer breaks the protocol
 } tally_code_number_t;
 
@@ -96,6 +97,11 @@ void tally_client_set_silence(tally_client_t *self, unsigned silence_ms);
 //  or becomes an event like others.  Sends behind one that waits are not held up: the order of
 //  sends in flight is kept only while none of them is refused.
 void tally_client_set_retry(tally_client_t *self, bool retry);
+
+//  CURVE, as a broker that listens on a network wants it.  `key`: the file with our key pair, as `tally key new` writes
+//  it, readable by its owner alone.  `server_keys`: the file with the broker's public key, or several, comma separated,
+//  which are tried in turn (a broker that changes its key).  -1 with KEYS when they cannot be used.
+int tally_client_set_keys(tally_client_t *self, const char *key, const char *server_keys);
 
 //  Connects and says hello.  Not needed before other calls, which do so themselves.
 int tally_client_connect(tally_client_t *self, int timeout_ms);
@@ -234,6 +240,9 @@ typedef struct {
 //  `endpoints` as tally_client_feed_endpoint() gives it, or those of several brokers, comma separated.
 //  NULL: one of them is not an endpoint, or no resources (errno).
 tally_feed_t *tally_feed_new(const char *endpoints);
+//  The feed that the client's broker named in its welcome (connect first), with the client's keys; it does not need the
+//  client any more.  NULL: the broker has none for this key (ENOENT), or no resources.
+tally_feed_t *tally_client_open_feed(tally_client_t *client);
 void tally_feed_destroy(tally_feed_t **self_p);
 //  Listens there, too, unless it does: another broker took over.  What a broker publishes that was
 //  replaced is passed over.  -1: it is not an endpoint.

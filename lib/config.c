@@ -36,7 +36,8 @@ struct tally_config {
 };
 
 //  Keys of an instance that more than one program reads: known to all, used by those that declare them.
-static const char *const common_keys[] = {"front", "sink", "feed", "lanes", "db"};
+static const char *const common_keys[] = {"front", "sink", "feed",      "lanes",
+                                          "db",    "key",  "server-key"};
 #define COMMON_COUNT (sizeof common_keys / sizeof common_keys[0])
 
 tally_config_t *

@@ -151,7 +151,7 @@ follow_link(tally_worker_t *self, int64_t now_ms)
         self->lost = true;
         self->record_count = 0;
         tally_wire_reset(&self->records);
-        tally_beat_follow(self->beat, 0, "", 0);
+        tally_beat_follow(self->beat, 0, "", 0, 0);
         if (self->former_count < FORMER_MAX) {    // of more the broker finds out by their silence
             self->former[self->former_count++] = self->number;
         }
@@ -163,7 +163,8 @@ follow_link(tally_worker_t *self, int64_t now_ms)
         char sink[TALLY_ENDPOINT_BYTES_MAX + 1];
         snprintf(sink, sizeof sink, "%.*s", (int)welcome->sink.size,
                  (const char *)welcome->sink.data);
-        tally_beat_follow(self->beat, welcome->worker, sink, welcome->beat_ms);
+        tally_beat_follow(self->beat, welcome->worker, sink, welcome->beat_ms,
+                          tally_link_server(self->link));
         self->number = welcome->worker;
         disown_former(self);
     }
@@ -348,13 +349,17 @@ run(tally_worker_t *self)
 
 //  ---- starting and ending -----------------------------------------------------------------------
 
-#define RUNTIME_KEYS 6
+#define RUNTIME_KEYS 8
 
 static const tally_config_key_t runtime_keys[RUNTIME_KEYS] = {
     {"front", "the broker's front, several separated by commas", "ipc:///run/tally/front",
      TALLY_CONFIG_TEXT, 0, 0},
     {"db", "where PostgreSQL is, as libpq says it (host=... dbname=...)", NULL, TALLY_CONFIG_TEXT,
      0, 0},
+    {"key", "file of the worker's key pair, when the broker wants keys", NULL, TALLY_CONFIG_TEXT, 0,
+     0},
+    {"server-key", "file of the broker's public key, several separated by commas", NULL,
+     TALLY_CONFIG_TEXT, 0, 0},
     {"name", "the worker's name; ROLE-HOST-PID unless given", NULL, TALLY_CONFIG_TEXT, 0, 0},
     {"credit", "messages held at once", NULL, TALLY_CONFIG_NUMBER, 1, TALLY_CREDIT_MAX},
     {"ping-ms", "time between durable pings", "60000", TALLY_CONFIG_NUMBER, 100, 24 * 3600 * 1000},
@@ -435,7 +440,15 @@ open_worker(tally_worker_t *self)
 {
     const char *fronts = tally_config_get(self->config, "front");
     self->items = tally_alloc_array(TALLY_BATCH_MESSAGES_MAX, sizeof *self->items);
-    self->link = tally_link_new(fronts, &self->hello);
+    char *error = NULL;
+    if (tally_keys_new(&self->keys, tally_config_get(self->config, "key"),
+                       tally_config_get(self->config, "server-key"), &error)
+        == -1) {
+        tally_log_error("could not use the keys: %s", error);
+        free(error);
+        return -1;
+    }
+    self->link = tally_link_new(fronts, &self->hello, self->keys);
     if (self->link == NULL) {
         tally_log_error("\"%s\" names no front", fronts);
         return -1;
@@ -447,7 +460,8 @@ open_worker(tally_worker_t *self)
                                     .name = self->name,
                                     .role = self->role->role,
                                     .ping_ms = tally_config_number(self->config, "ping-ms"),
-                                    .outstanding = &self->outstanding};
+                                    .outstanding = &self->outstanding,
+                                    .keys = self->keys};
     self->beat = tally_beat_new(&options);
     if (self->beat == NULL) {
         tally_log_error("could not start a thread");
@@ -464,6 +478,7 @@ close_worker(tally_worker_t *self)
     }
     tally_beat_destroy(&self->beat);
     tally_link_destroy(&self->link);
+    tally_keys_destroy(&self->keys);
     tally_db_destroy(&self->db);
     tally_wire_free(&self->records);
     free(self->items);

@@ -41,7 +41,8 @@ struct pings {
     ping_state_t state;
     zsock_t *control;
     char *fronts;
-    char *front;    // points into fronts; the next connection's
+    char *front;      // points into fronts; the next connection's
+    size_t server;    // which of the broker's keys is tried
     uint8_t sender[TALLY_SENDER_BYTES];
     uint64_t sequence;    // the last used; 0: none was
     uint64_t hello_request;
@@ -64,13 +65,15 @@ struct beat_thread {
 };
 
 static zsock_t *
-connect_socket(int type, const char *endpoint, int hwm)
+connect_socket(const tally_keys_t *keys, size_t server, int type, const char *endpoint, int hwm)
 {
     zsock_t *sock = zsock_new(type);
     if (sock == NULL) {
         return NULL;
     }
+    tally_socket_curve_t curve;
     const tally_socket_options_t options = {.send_max = hwm,
+                                            .curve = tally_keys_curve(keys, server, &curve),
                                             .receive_max = hwm,
                                             .frame_bytes_max = TALLY_FRAME_BYTES_MAX + 1024};
     if (tally_socket_connect(zsock_resolve(sock), endpoint, &options) == -1) {
@@ -88,14 +91,16 @@ send_wire(zsock_t *sock, const tally_wire_t *wire)
 //  ---- beats -------------------------------------------------------------------------------------
 
 static void
-follow_sink(struct beats *self, uint64_t worker, const char *sink, uint32_t beat_ms, int64_t now_ms)
+follow_sink(struct beat_thread *thread, uint64_t worker, const char *sink, uint32_t beat_ms,
+            uint32_t server)
 {
+    struct beats *self = &thread->beats;
     zsock_destroy(&self->sink);
     self->worker = worker;
     self->beat_ms = beat_ms;
-    self->due_at_ms = now_ms;
+    self->due_at_ms = tally_clock_now_ms();
     if (worker != 0) {
-        self->sink = connect_socket(ZMQ_PUSH, sink, 16);
+        self->sink = connect_socket(thread->options->keys, server, ZMQ_PUSH, sink, 16);
     }
 }
 
@@ -159,11 +164,16 @@ give_up(struct pings *self, int64_t now_ms)
 
 //  The front of the next connection: "a, b" is tried as a, b, a...
 static char *
-take_front(struct pings *self)
+take_front(struct pings *self, const tally_keys_t *keys, size_t *server)
 {
     char *front = self->front;
     char *next = front + strlen(front) + 1;
-    self->front = *next == '\0' ? self->fronts : next;
+    *server = self->server;
+    self->front = next;
+    if (*next == '\0') {
+        self->front = self->fronts;
+        self->server = (self->server + 1) % tally_keys_count(keys);
+    }
     return front;
 }
 
@@ -171,7 +181,10 @@ static void
 greet(struct beat_thread *self, int64_t now_ms)
 {
     struct pings *pings = &self->pings;
-    pings->control = connect_socket(ZMQ_DEALER, take_front(pings), 64);
+    const tally_keys_t *keys = self->options->keys;
+    size_t server;
+    const char *front = take_front(pings, keys, &server);
+    pings->control = connect_socket(keys, server, ZMQ_DEALER, front, 64);
     tally_hello_t hello = {.role = TALLY_ROLE_CLIENT,
                            .version_min = TALLY_WIRE_VERSION,
                            .version_max = TALLY_WIRE_VERSION,
@@ -346,17 +359,17 @@ next_due_at_ms(const struct beat_thread *self)
 
 //  False when it is time to end.
 static bool
-take_command(struct beat_thread *self, zsock_t *pipe, int64_t now_ms)
+take_command(struct beat_thread *self, zsock_t *pipe)
 {
     char *command, *sink;
     uint64_t worker;
-    uint32_t beat_ms;
-    if (zsock_recv(pipe, "s8s4", &command, &worker, &sink, &beat_ms) == -1) {
+    uint32_t beat_ms, server;
+    if (zsock_recv(pipe, "s8s44", &command, &worker, &sink, &beat_ms, &server) == -1) {
         return false;
     }
     bool follows = streq(command, "FOLLOW");
     if (follows) {
-        follow_sink(&self->beats, worker, sink, beat_ms, now_ms);
+        follow_sink(self, worker, sink, beat_ms, server);
     }
     zstr_free(&command);
     zstr_free(&sink);
@@ -411,7 +424,7 @@ run_thread(zsock_t *pipe, void *context)
         }
         now_ms = tally_clock_now_ms();
         if ((items[0].revents & ZMQ_POLLIN) != 0) {
-            running = take_command(&self, pipe, now_ms);
+            running = take_command(&self, pipe);
         }
         take_answers(&self, now_ms);
     }
@@ -450,9 +463,11 @@ tally_beat_destroy(tally_beat_t **self_p)
 }
 
 void
-tally_beat_follow(tally_beat_t *self, uint64_t worker, const char *sink, uint16_t beat_ms)
+tally_beat_follow(tally_beat_t *self, uint64_t worker, const char *sink, uint16_t beat_ms,
+                  size_t server)
 {
     //  The thread reads its pipe all the time; a full pipe would mean thousands of changed brokers.
-    int rc = zsock_send(self->actor, "s8s4", "FOLLOW", worker, sink, (uint32_t)beat_ms);
+    int rc = zsock_send(self->actor, "s8s44", "FOLLOW", worker, sink, (uint32_t)beat_ms,
+                        (uint32_t)server);
     assert(rc == 0);
 }

@@ -17,6 +17,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "lib/keys.h"
+
 typedef struct tally_beat tally_beat_t;
 
 typedef struct {
@@ -24,12 +26,14 @@ typedef struct {
     const char *name, *role;
     int64_t ping_ms;
     const atomic_uint *outstanding;    // messages held, for the beats
+    const tally_keys_t *keys;          // NULL: no CURVE; borrowed
 } tally_beat_options_t;
 
 //  The texts are borrowed for the life of the thread.
 tally_beat_t *tally_beat_new(const tally_beat_options_t *options);
 void tally_beat_destroy(tally_beat_t **self_p);
-//  Beat for this worker from now on; worker 0: for none.
-void tally_beat_follow(tally_beat_t *self, uint64_t worker, const char *sink, uint16_t beat_ms);
+//  Beat for this worker from now on, at the sink of the broker with that key (see keys.h); worker 0: for none.
+void tally_beat_follow(tally_beat_t *self, uint64_t worker, const char *sink, uint16_t beat_ms,
+                       size_t server);
 
 #endif

@@ -28,7 +28,9 @@ struct tally_link {
     const tally_hello_t *hello;
     char *fronts;    // cut into strings at the commas
     const char **front_list;
-    size_t front_count, front;    // the current one
+    size_t front_count,
+        front;    // the current one; all fronts come once for each of the broker's keys
+    const tally_keys_t *keys;    // borrowed
     link_state_t state;
     zsock_t *control, *lane, *sink;          // NULL when closed
     zsock_t *lane_monitor, *sink_monitor;    // PAIR: tell when their connections end
@@ -55,7 +57,8 @@ split_fronts(tally_link_t *self)
     for (const char *at = self->fronts; *at != '\0'; at++) {
         room += *at == ',' ? 1 : 0;
     }
-    self->front_list = tally_alloc_array(room, sizeof *self->front_list);
+    size_t servers = tally_keys_count(self->keys);
+    self->front_list = tally_alloc_array(room * servers, sizeof *self->front_list);
     char *rest = self->fronts;
     for (char *one; (one = strsep(&rest, ",")) != NULL;) {
         one += strspn(one, " ");
@@ -64,14 +67,20 @@ split_fronts(tally_link_t *self)
             self->front_list[self->front_count++] = one;
         }
     }
+    size_t each = self->front_count;
+    self->front_count = each * servers;
+    for (size_t i = each; i < self->front_count; i++) {
+        self->front_list[i] = self->front_list[i - each];
+    }
 }
 
 tally_link_t *
-tally_link_new(const char *fronts, const tally_hello_t *hello)
+tally_link_new(const char *fronts, const tally_hello_t *hello, const tally_keys_t *keys)
 {
     tally_link_t *self = tally_alloc(sizeof *self);
     self->hello = hello;
     self->fronts = tally_strdup(fronts);
+    self->keys = keys;
     split_fronts(self);
     if (self->front_count == 0) {
         tally_link_destroy(&self);
@@ -113,15 +122,26 @@ tally_link_destroy(tally_link_t **self_p)
     *self_p = NULL;
 }
 
+size_t
+tally_link_server(const tally_link_t *self)
+{
+    return self->front / (self->front_count / tally_keys_count(self->keys));
+}
+
 static zsock_t *
-connect_socket(int type, const char *endpoint, int send_hwm, int receive_hwm)
+connect_socket(const tally_link_t *self, int type, const char *endpoint, int send_hwm,
+               int receive_hwm)
 {
     zsock_t *sock = zsock_new(type);
     if (sock == NULL) {
         tally_log_error("could not make a socket: %s", zmq_strerror(zmq_errno()));
         return NULL;
     }
+    tally_socket_curve_t curve;
     const tally_socket_options_t options = {.send_max = send_hwm,
+                                            .curve = tally_keys_curve(self->keys,
+                                                                      tally_link_server(self),
+                                                                      &curve),
                                             .receive_max = receive_hwm,
                                             .frame_bytes_max = TALLY_FRAME_BYTES_MAX + 1024,
                                             .linger_ms = LINGER_MS};
@@ -196,7 +216,7 @@ say_hello(tally_link_t *self, int64_t now_ms)
     assert(self->state == LINK_CLOSED);
     const char *front = self->front_list[self->front];
     bool many = self->front_count > 1;
-    self->control = connect_socket(ZMQ_DEALER, front, 1000, 1000);
+    self->control = connect_socket(self, ZMQ_DEALER, front, 1000, 1000);
     self->control_monitor = self->control != NULL && many
                                 ? watch(self, self->control, "front",
                                         ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CONNECT_RETRIED)
@@ -238,8 +258,8 @@ take_welcome(tally_link_t *self, tally_cursor_t cursor, int64_t now_ms)
         close_for_retry(self, now_ms, jittered_delay(self->fruitless++));
         return TALLY_LINK_SAME;
     }
-    self->lane = connect_socket(ZMQ_PULL, lane, 1, (int)self->hello->credit + BEATS_HWM);
-    self->sink = connect_socket(ZMQ_PUSH, self->sink_endpoint, SINK_HWM, 1);
+    self->lane = connect_socket(self, ZMQ_PULL, lane, 1, (int)self->hello->credit + BEATS_HWM);
+    self->sink = connect_socket(self, ZMQ_PUSH, self->sink_endpoint, SINK_HWM, 1);
     if (self->lane == NULL || self->sink == NULL) {
         close_for_retry(self, now_ms, jittered_delay(self->fruitless++));
         return TALLY_LINK_SAME;

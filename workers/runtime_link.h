@@ -10,6 +10,7 @@
 
 #include <zmq.h>
 
+#include "lib/keys.h"
 #include "lib/wire.h"
 
 typedef struct tally_link tally_link_t;
@@ -27,9 +28,12 @@ typedef enum {
 } tally_lane_event_t;
 
 //  `fronts` comma separated; the hello's texts are borrowed for the life of the link.  NULL when there is no
-//  front in the text or no socket could be made.
-tally_link_t *tally_link_new(const char *fronts, const tally_hello_t *hello);
+//  front in the text or no socket could be made.  keys NULL: no CURVE; borrowed as well.
+tally_link_t *
+tally_link_new(const char *fronts, const tally_hello_t *hello, const tally_keys_t *keys);
 void tally_link_destroy(tally_link_t **self_p);
+//  Which of the broker's keys it is that we speak to now.
+size_t tally_link_server(const tally_link_t *self);
 
 //  Reads the next frame of the lane into `frame` (initialised; a delivery is left in it).  Beats and terms are
 //  handled inside.

@@ -28,6 +28,7 @@ struct tally_worker {
     void *role_state;
     char name[TALLY_NAME_BYTES_MAX + 1];
     tally_hello_t hello;
+    tally_keys_t *keys;    // NULL: no CURVE
     tally_link_t *link;
     tally_beat_t *beat;
     uint64_t number;                // of the last welcome; 0: none yet

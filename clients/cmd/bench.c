@@ -368,7 +368,12 @@ run_bench(tally_call_t *call)
     int code = TALLY_EXIT_USAGE;
     if (read_settings(call, bench, &seconds, &warm_up) == 0) {
         bench->endpoint = tally_call_endpoint(call, &code);
-        code = bench->endpoint != NULL ? make_queue(call, bench) : code;
+        if (bench->endpoint != NULL && tally_call_has_keys(call)) {
+            code = tally_call_fail_usage(call, "there is no bench with keys: one key may not be "
+                                               "client, worker and operator at once");
+        } else if (bench->endpoint != NULL) {
+            code = make_queue(call, bench);
+        }
         if (code == 0) {
             code = run_phases(call, bench, crew, seconds, warm_up, &result);
             atomic_store(&bench->phase, TALLY_BENCH_OVER);

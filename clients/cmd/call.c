@@ -23,6 +23,8 @@
 const tally_flag_t tally_call_global_flags[] = {
     {"broker", 'b', "ENDPOINT", "front of the broker (or TALLY_BROKER)"},
     {"dir", 0, "DIR", "instance started by `tally up` (or TALLY_DIR)"},
+    {"key", 0, "FILE", "our key pair, if the broker wants keys (or TALLY_KEY)"},
+    {"server-key", 0, "FILE,...", "its public key (or TALLY_SERVER_KEY)"},
     {"json", 0, NULL, "JSON on standard output"},
     {"timeout", 0, "TIME", "give up after 500ms, 5s, 2m..."},
     {"quiet", 'q', NULL, "no progress, no lines that say that all went well"},
@@ -50,6 +52,8 @@ tally_call_destroy(tally_call_t **self_p)
     }
     tally_client_destroy(&self->client);
     free(self->endpoint);
+    free(self->key);
+    free(self->server_key);
     free(self);
     *self_p = NULL;
 }

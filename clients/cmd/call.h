@@ -51,6 +51,10 @@ int tally_call_work_timeout_ms(const tally_call_t *self);
 //  The endpoint of --broker, TALLY_BROKER or the instance's tally.conf; NULL after saying what is
 //  missing (*code).
 const char *tally_call_endpoint(tally_call_t *self, int *code);
+//  The keys of --key and --server-key, of the environment or of the instance; after tally_call_endpoint.  As
+//  tally_client_set_keys.
+int tally_call_set_keys(const tally_call_t *self, tally_client_t *client) TALLY_MUST_CHECK;
+bool tally_call_has_keys(const tally_call_t *self);
 //  A connected client, owned by the call; NULL after saying why not (*code).
 tally_client_t *tally_call_client(tally_call_t *self, int *code);
 //  Sends {"op": ...}; takes `request`.  0 with a reply that is "ok" (the caller's), or the exit

@@ -76,6 +76,7 @@ exit_of_code(int code)
     case TALLY_CODE_REFUSED:
         return TALLY_EXIT_DENIED;
     case TALLY_CODE_ENDPOINT:
+    case TALLY_CODE_KEYS:
         return TALLY_EXIT_USAGE;
     default:
         return TALLY_EXIT_BUG;
@@ -89,6 +90,9 @@ hint_of_code(int code)
     case TALLY_CODE_UNREACHABLE:
         return "start one: tally up      or say where it is: --broker ENDPOINT, TALLY_BROKER, "
                "--dir DIR";
+    case TALLY_CODE_KEYS:
+        return "say both --key and --server-key (or TALLY_KEY and TALLY_SERVER_KEY); tally key new "
+               "makes keys";
     case TALLY_CODE_AWAY:
         return "the broker waits for PostgreSQL and goes on by itself: tally status";
     case TALLY_CODE_BUSY:
@@ -175,7 +179,7 @@ tally_call_wants_progress(const tally_call_t *self)
 
 //  The front of the instance in its directory, or NULL after saying what is wrong.
 static char *
-find_instance(const tally_call_t *self, int *code)
+find_instance(tally_call_t *self, int *code)
 {
     char *dir = tally_home_path(tally_call_value(self, "dir"));
     if (dir == NULL) {
@@ -193,7 +197,11 @@ find_instance(const tally_call_t *self, int *code)
     } else {
         tally_home_t *home = tally_home_open(dir);
         *code = TALLY_EXIT_CONFIG;
-        front = home != NULL ? tally_strdup(home->front) : NULL;
+        if (home != NULL) {
+            front = tally_strdup(home->front);
+            self->key = home->key != NULL ? tally_strdup(home->key) : NULL;
+            self->server_key = home->server_key != NULL ? tally_strdup(home->server_key) : NULL;
+        }
         tally_home_destroy(&home);
     }
     free(path);
@@ -219,6 +227,31 @@ tally_call_endpoint(tally_call_t *self, int *code)
     return self->endpoint;
 }
 
+//  What was said, else what the environment or the instance says.
+static const char *
+find_key(const tally_call_t *self, const char *flag, const char *variable, const char *of_instance)
+{
+    const char *value = tally_call_value(self, flag);
+    if (value == NULL) {
+        value = getenv(variable);
+    }
+    return value != NULL && *value != '\0' ? value : of_instance;
+}
+
+bool
+tally_call_has_keys(const tally_call_t *self)
+{
+    return find_key(self, "key", "TALLY_KEY", self->key) != NULL;
+}
+
+int
+tally_call_set_keys(const tally_call_t *self, tally_client_t *client)
+{
+    return tally_client_set_keys(client, find_key(self, "key", "TALLY_KEY", self->key),
+                                 find_key(self, "server-key", "TALLY_SERVER_KEY",
+                                          self->server_key));
+}
+
 tally_client_t *
 tally_call_client(tally_call_t *self, int *code)
 {
@@ -237,7 +270,8 @@ tally_call_client(tally_call_t *self, int *code)
     }
     int rc = tally_client_set_name(client, "tally-command");
     assert(rc == 0);
-    if (tally_client_connect(client, tally_call_timeout_ms(self)) == -1) {
+    if (tally_call_set_keys(self, client) == -1
+        || tally_client_connect(client, tally_call_timeout_ms(self)) == -1) {
         *code = tally_call_fail_client(self, client);
         tally_client_destroy(&client);
         return NULL;

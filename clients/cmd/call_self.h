@@ -21,6 +21,7 @@ struct tally_call {
     size_t argument_count;
     int timeout_ms;            // -1: the default of the kind of wait
     char *endpoint;            // owned
+    char *key, *server_key;    // files, of the instance's configuration; owned, or NULL
     tally_client_t *client;    // owned
 };
 

@@ -123,13 +123,12 @@ follow(struct following *f, const char *tenant)
 
 //  The feed of this tenant's exports, when progress is to be drawn.
 static tally_feed_t *
-open_feed(const tally_call_t *call, const tally_client_t *client, const char *tenant)
+open_feed(const tally_call_t *call, tally_client_t *client, const char *tenant)
 {
-    const char *endpoint = tally_client_feed_endpoint(client);
-    if (!tally_call_wants_progress(call) || *endpoint == '\0') {
+    if (!tally_call_wants_progress(call)) {
         return NULL;
     }
-    tally_feed_t *feed = tally_feed_new(endpoint);
+    tally_feed_t *feed = tally_client_open_feed(client);
     char *topic = tally_format("export.%s", tenant);
     if (feed != NULL && tally_feed_subscribe(feed, topic) == -1) {
         tally_feed_destroy(&feed);

@@ -104,7 +104,7 @@ run_feed(tally_call_t *call)
         return code;
     }
     const char *endpoint = tally_client_feed_endpoint(client);
-    tally_feed_t *feed = *endpoint != '\0' ? tally_feed_new(endpoint) : NULL;
+    tally_feed_t *feed = tally_client_open_feed(client);
     if (feed == NULL) {
         return tally_call_fail(call, TALLY_EXIT_UNAVAILABLE, "the broker has no feed (\"%s\")",
                                endpoint);

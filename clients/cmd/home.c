@@ -23,8 +23,8 @@
 static const tally_config_key_t instance_keys[] = {{.name = "run"}, {.name = NULL}};
 
 static const tally_config_key_t conf_keys[] = {
-    {.name = "front"}, {.name = "sink"}, {.name = "feed"},
-    {.name = "lanes"}, {.name = "db"},   {.name = NULL},
+    {.name = "front"}, {.name = "sink"}, {.name = "feed"},       {.name = "lanes"},
+    {.name = "db"},    {.name = "key"},  {.name = "server-key"}, {.name = NULL},
 };
 
 //  ---- paths ------------------------------------------------------------------------------------
@@ -272,6 +272,10 @@ read_conf(tally_home_t *self, const char *path)
             *wanted[i].value = tally_strdup(value);
         }
     }
+    const char *key = tally_config_get(config, "key");
+    const char *server_key = tally_config_get(config, "server-key");
+    self->key = key != NULL ? tally_strdup(key) : NULL;
+    self->server_key = server_key != NULL ? tally_strdup(server_key) : NULL;
     tally_config_destroy(&config);
     return result;
 }
@@ -436,6 +440,8 @@ tally_home_destroy(tally_home_t **self_p)
     free(self->sink);
     free(self->feed);
     free(self->lanes);
+    free(self->key);
+    free(self->server_key);
     free(self->db);
     if (self->lock != -1) {
         close(self->lock);

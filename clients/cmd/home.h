@@ -22,9 +22,10 @@ typedef struct {
     char *dir;    // absolute
     char *run;    // the sockets' directory
     char *front, *sink, *feed, *lanes,
-        *db;            // from DIR/tally.conf; of several brokers lists, see lib/endpoints.h
-    bool private_db;    // db is the private cluster's
-    int lock;           // descriptor, -1 until needed
+        *db;                   // from DIR/tally.conf; of several brokers lists, see lib/endpoints.h
+    char *key, *server_key;    // files, from there as well; NULL: no keys
+    bool private_db;           // db is the private cluster's
+    int lock;                  // descriptor, -1 until needed
 } tally_home_t;
 
 //  Path of the instance's directory: `given` when it is not NULL, else TALLY_DIR, else $XDG_STATE_HOME/tally, else

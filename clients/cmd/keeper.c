@@ -175,6 +175,13 @@ ask_broker(keeper_t *self, const char *request)
             return NULL;
         }
         tally_client_set_silence(self->client, ANSWER_MS);
+        if (tally_client_set_keys(self->client, self->options->home->key,
+                                  self->options->home->server_key)
+            == -1) {
+            tally_log_error("could not use the keys: %s", tally_client_text(self->client));
+            tally_client_destroy(&self->client);
+            return NULL;
+        }
     }
     const char *text = tally_client_admin(self->client, request, ANSWER_MS);
     json_t *answer = text == NULL ? NULL : json_loads(text, 0, NULL);

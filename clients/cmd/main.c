@@ -67,6 +67,11 @@ static const tally_command_t *const commands[] = {
     &tally_verb_tenant_put,
     &tally_verb_dead_retry,
     &tally_verb_dead_drop,
+    &tally_verb_key_new,
+    &tally_verb_key_server,
+    &tally_verb_key_ls,
+    &tally_verb_key_revoke,
+    &tally_verb_audit,
     &db,
     NULL,
 };

@@ -27,6 +27,11 @@ extern const tally_command_t tally_verb_feed;
 extern const tally_command_t tally_verb_bench;
 extern const tally_command_t tally_verb_queue_put;
 extern const tally_command_t tally_verb_tenant_put;
+extern const tally_command_t tally_verb_key_new;
+extern const tally_command_t tally_verb_key_server;
+extern const tally_command_t tally_verb_key_ls;
+extern const tally_command_t tally_verb_key_revoke;
+extern const tally_command_t tally_verb_audit;
 extern const tally_command_t tally_verb_dead_retry;
 extern const tally_command_t tally_verb_dead_drop;
 
