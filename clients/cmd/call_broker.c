@@ -196,8 +196,9 @@ find_instance(tally_call_t *self, int *code)
                                 strerror(errno));
     } else {
         tally_home_t *home = tally_home_open(dir);
-        *code = TALLY_EXIT_CONFIG;
-        if (home != NULL) {
+        if (home == NULL) {
+            *code = TALLY_EXIT_CONFIG;
+        } else {
             front = tally_strdup(home->front);
             self->key = home->key != NULL ? tally_strdup(home->key) : NULL;
             self->server_key = home->server_key != NULL ? tally_strdup(home->server_key) : NULL;
