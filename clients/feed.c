@@ -35,8 +35,8 @@ struct tally_feed {
     void *socket;
     char **endpoints;    // connected to; owned
     size_t endpoint_count;
-    json_int_t epoch;         // the highest heard of
-    bool keyed;       // CURVE, with these
+    json_int_t epoch;    // the highest heard of
+    bool keyed;          // CURVE, with these
     tally_key_pair_t own, server;
     zmq_msg_t topic, json;    // of the publication lent; initialised always
     char *topic_text;         // their copies with a NUL
