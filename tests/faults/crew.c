@@ -55,6 +55,8 @@ tally_crew_destroy(tally_crew_t **self_p)
     }
     for (size_t i = 0; i < self->count; i++) {
         tally_crew_end(self, self->all[i], SIGKILL);
+    }
+    for (size_t i = 0; i < self->count; i++) {    // while one ended, all were looked at
         free(self->all[i]->name);
         free(self->all[i]->directory);
         free(self->all[i]);
