@@ -335,7 +335,7 @@ $(BUILD)/tests/bench/bench: $(call object,$(wildcard tests/bench/*.c) tests/inte
 	$(Q)$(CC) -pie $(ALL_LDFLAGS) -o $@ $^ $(LIBS_ALL) -lcmocka
 
 comma = ,
-bench: all $(BUILD)/tests/bench/bench ## figures against floors: make bench [B=messages,latency] [SECONDS=5] [ROUNDS=3] [JSON=FILE]
+bench: all $(BUILD)/tests/bench/bench ## figures against floors: make bench [B=messages,latency] [SECONDS=2] [ROUNDS=3] [JSON=FILE]
 	@TALLY_BIN_DIR=$(abspath $(BUILD)/bin) $(BUILD)/tests/bench/bench $(if $(SECONDS),--seconds $(SECONDS)) \
 	    $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JSON),--json $(JSON)) $(subst $(comma), ,$(B))
 

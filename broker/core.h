@@ -181,6 +181,8 @@ bool tally_core_worker_at(const tally_core_t *self, size_t index, int64_t now_ms
 size_t tally_core_term_count(const tally_core_t *self);
 bool tally_core_term_at(const tally_core_t *self, size_t index, tally_term_row_t *row);
 size_t tally_core_memory_bytes(const tally_core_t *self);    // bodies cached now
+//  What the pending messages themselves take: entries and cold records.
+size_t tally_core_entry_bytes(const tally_core_t *self);
 //  Rows that name a queue or tenant which was never loaded: left alone until the next start.
 uint64_t tally_core_strays(const tally_core_t *self);
 bool tally_core_lease_holds(const tally_core_t *self, uint64_t lease, uint64_t message,

@@ -159,6 +159,17 @@ tally_core_term_at(const tally_core_t *self, size_t index, tally_term_row_t *row
 }
 
 size_t
+tally_core_entry_bytes(const tally_core_t *self)
+{
+    size_t messages = 0;
+    for (size_t i = 0; i < self->tenants.all.count; i++) {
+        messages += self->tenants.all.items[i]->messages;
+    }
+    return messages * sizeof(tally_entry_t)
+           + self->shelf.blocks.count * TALLY_COLD_BLOCK * sizeof(tally_cold_t);
+}
+
+size_t
 tally_core_memory_bytes(const tally_core_t *self)
 {
     return self->shelf.cached_bytes;

@@ -210,18 +210,18 @@ snapshot_ticks(const tally_broker_t *self)
 static json_t *
 snapshot_broker(const tally_broker_t *self)
 {
-    return json_pack("{s:s, s:I, s:s, s:I, s:I, s:I, s:s, s:I, s:I, s:{s:s, s:s, s:s}, s:O, s:O}",
-                     "version", TALLY_VERSION, "epoch", (json_int_t)self->epoch, "instance",
-                     self->options.instance, "uptime_ms",
-                     (json_int_t)(self->now_ms - self->started_ms), "active_ms",
-                     (json_int_t)(self->now_ms - self->active_since_ms), "tick",
-                     (json_int_t)tally_core_tick(self->core), "state",
-                     self->state == TALLY_SERVING ? "serving" : "away", "callers",
-                     (json_int_t)tally_callers_count(self->callers), "body_cache_bytes",
-                     (json_int_t)tally_core_memory_bytes(self->core), "endpoints", "front",
-                     self->front_endpoint, "sink", self->sink_endpoint, "feed",
-                     tally_broadcast_endpoint(self->feed), "standbys", self->standbys,
-                     "oldest_snapshot", self->oldest_snapshot);
+    return json_pack(
+        "{s:s, s:I, s:s, s:I, s:I, s:I, s:s, s:I, s:I, s:I, s:{s:s, s:s, s:s}, s:O, s:O}",
+        "version", TALLY_VERSION, "epoch", (json_int_t)self->epoch, "instance",
+        self->options.instance, "uptime_ms", (json_int_t)(self->now_ms - self->started_ms),
+        "active_ms", (json_int_t)(self->now_ms - self->active_since_ms), "tick",
+        (json_int_t)tally_core_tick(self->core), "state",
+        self->state == TALLY_SERVING ? "serving" : "away", "callers",
+        (json_int_t)tally_callers_count(self->callers), "body_cache_bytes",
+        (json_int_t)tally_core_memory_bytes(self->core), "entry_bytes",
+        (json_int_t)tally_core_entry_bytes(self->core), "endpoints", "front", self->front_endpoint,
+        "sink", self->sink_endpoint, "feed", tally_broadcast_endpoint(self->feed), "standbys",
+        self->standbys, "oldest_snapshot", self->oldest_snapshot);
 }
 
 json_t *

@@ -131,7 +131,7 @@ main(int argc, char **argv)
                                             {"json", required_argument, NULL, 'j'},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
-    bench_scene_t scene = {.seconds = 5, .rounds = 3};
+    bench_scene_t scene = {.seconds = 2, .rounds = 3};
     const char *path = NULL;
     for (int option = getopt_long(argc, argv, "h", options, NULL); option != -1;
          option = getopt_long(argc, argv, "h", options, NULL)) {
@@ -159,6 +159,7 @@ main(int argc, char **argv)
     }
     scene.report = bench_report_new();
     note_machine(scene.report, &scene);
+    scene.notes_server = true;
     for (size_t i = 0; i < SCENARIOS; i++) {
         if (wanted[i]) {
             scenarios[i].run(&scene);

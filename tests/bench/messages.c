@@ -194,6 +194,30 @@ bench_messages(bench_scene_t *scene)
     bench_scene_down(scene);
 }
 
+//  Half of what it can do, at a rate that does not wait for it.
+static void
+measure_open_loop(bench_scene_t *scene)
+{
+    bench_samples_t rate = {0}, confirm50 = {0}, confirm99 = {0}, deliver50 = {0}, deliver99 = {0};
+    for (int round = 0; round < scene->rounds; round++) {
+        bench_load_t load;
+        char half[16];
+        load_once(scene, &(setting_t){64, 12, 128, 2, 2}, &load);
+        snprintf(half, sizeof half, "%.0f", load.settled_per_s / 2);
+        bench_scene_load(scene, &load, "--warm-up", "1", "--rate", half, NULL);
+        bench_samples_add(&rate, load.settled_per_s);
+        bench_samples_add(&confirm50, load.confirm_p50_ms);
+        bench_samples_add(&confirm99, load.confirm_p99_ms);
+        bench_samples_add(&deliver50, load.deliver_p50_ms);
+        bench_samples_add(&deliver99, load.deliver_p99_ms);
+    }
+    add_figure(scene, "open loop at half", "settled", "/s", &rate);
+    add_figure(scene, "open loop at half", "p50 send to confirm", "ms", &confirm50);
+    add_figure(scene, "open loop at half", "p99 send to confirm", "ms", &confirm99);
+    add_figure(scene, "open loop at half", "p50 send to worker", "ms", &deliver50);
+    add_figure(scene, "open loop at half", "p99 send to worker", "ms", &deliver99);
+}
+
 //  One thing changed at a time.
 void
 bench_matrix(bench_scene_t *scene)
@@ -207,6 +231,7 @@ bench_matrix(bench_scene_t *scene)
         figures_t figures = {0};
         measure(scene, &settings[i], 0, &figures);
     }
+    measure_open_loop(scene);
     bench_scene_down(scene);
 }
 

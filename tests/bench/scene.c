@@ -74,12 +74,39 @@ make_floor(bench_scene_t *self)
     tally_db_destroy(&db);
 }
 
+//  The settings that say whether figures can be compared.
+static void
+note_server(bench_scene_t *self)
+{
+    static const char sql[] =
+        "select name, setting || coalesce(' ' || unit, '') from pg_settings where name in "
+        "('server_version', 'fsync', 'synchronous_commit', 'full_page_writes', 'wal_level', "
+        "'shared_buffers', 'max_wal_size', 'wal_sync_method') order by name";
+    tally_db_t *db = bench_scene_connection(self);
+    tally_rows_t rows;
+    json_t *settings = json_object();
+    bench_scene_must(db, tally_db_run(db, sql, NULL, &rows));
+    for (int i = 0; i < rows.rows; i++) {
+        tally_bytes_t name = tally_rows_bytes(&rows, i, 0);
+        tally_bytes_t value = tally_rows_bytes(&rows, i, 1);
+        char *key = tally_strndup(name.data, name.size);
+        json_object_set_new(settings, key, json_stringn(value.data, value.size));
+        free(key);
+    }
+    tally_db_destroy(&db);
+    bench_report_note(self->report, "postgresql", settings);
+}
+
 void
 bench_scene_up(bench_scene_t *self, const char *crews)
 {
     self->instance = tally_instance_new();
     tally_instance_must(self->instance, "up", "--workers", crews, "--statistics-window", "0", NULL);
     make_floor(self);
+    if (self->notes_server) {
+        note_server(self);
+        self->notes_server = false;
+    }
 }
 
 void

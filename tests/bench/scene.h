@@ -15,8 +15,9 @@
 
 typedef struct {
     bench_report_t *report;
-    int seconds;    // of one measurement
-    int rounds;     // measurements of each thing, in turns
+    int seconds;          // of one measurement
+    int rounds;           // measurements of each thing, in turns
+    bool notes_server;    // the next instance is to say in the report what PostgreSQL it has
     tally_instance_t *instance;
     char *floor_db;    // conninfo of the second database; owned
 } bench_scene_t;
