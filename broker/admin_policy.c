@@ -48,6 +48,8 @@ static const member_t tenant_members[] = {
     {"messages_max", MEMBER_LONG, 0, INT64_MAX, offsetof(tally_tenant_row_t, messages_max)},
     {"bytes_max", MEMBER_LONG, 0, INT64_MAX, offsetof(tally_tenant_row_t, bytes_max)},
     {"leased_max", MEMBER_LONG, 0, INT64_MAX, offsetof(tally_tenant_row_t, leased_max)},
+    {"connections_max", MEMBER_INT, 0, INT32_MAX, offsetof(tally_tenant_row_t, connections_max)},
+    {"requests_max", MEMBER_INT, 0, INT32_MAX, offsetof(tally_tenant_row_t, requests_max)},
 };
 
 static bool

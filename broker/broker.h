@@ -19,6 +19,7 @@
 #include "broker/lane.h"
 #include "broker/lobby.h"
 #include "broker/meter.h"
+#include "broker/quota.h"
 #include "broker/reader.h"
 #include "broker/recover_store.h"
 #include "broker/tick_store.h"
@@ -97,6 +98,7 @@ typedef struct {
     tally_reader_t *reader;
     tally_door_t *door;
     uint64_t door_losses;    // as last looked after
+    tally_quota_t *quota;
     int epoll;
 
     tally_core_t *core;
@@ -169,6 +171,18 @@ void tally_front_look_for_result(tally_broker_t *self, const tally_asker_t *aske
 void tally_front_result(tally_broker_t *self, const tally_asker_t *asker, uint8_t outcome,
                         tally_bytes_t body);
 void tally_front_read(tally_broker_t *self, tally_read_t **read_p);    // an answer of the reader
+
+//  ---- front_quota.c: code 0, or BUSY and when to come back ----
+tally_fault_t tally_front_take_send(tally_broker_t *self, const tally_send_t *send,
+                                    uint32_t *retry_after_ms) TALLY_MUST_CHECK;
+tally_fault_t tally_front_take_request(tally_broker_t *self, const tally_principal_t *who,
+                                       uint32_t *retry_after_ms) TALLY_MUST_CHECK;
+//  Before a caller is made; then it is counted.
+tally_fault_t
+tally_front_take_connection(tally_broker_t *self, const tally_principal_t *who, uint64_t route,
+                            const uint8_t *sender, uint32_t *retry_after_ms) TALLY_MUST_CHECK;
+void tally_front_count_connection(tally_broker_t *self, const tally_principal_t *who,
+                                  tally_caller_t *caller);
 
 //  ---- peers.c: workers' processes and the sink ----
 void tally_peers_hello(tally_broker_t *self, tally_caller_t *caller, uint64_t request,

@@ -133,6 +133,9 @@ tally_callers_remove(tally_callers_t *self, uint64_t route)
     slot_t *last = self->all[--self->count];
     self->all[slot->index] = last;
     last->index = slot->index;
+    if (slot->caller.counted != NULL) {
+        --*slot->caller.counted;
+    }
     free(slot->caller.asks);
     free(slot);
 }

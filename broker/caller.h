@@ -22,6 +22,7 @@ typedef struct {
     uint64_t worker;    // 0: a client
     int64_t heard_ms;
     bool ready;             // the sender's row is loaded, welcome was sent
+    size_t *counted;        // its tenant's connections, this one among them; NULL: not counted
     tally_asker_t *asks;    // results it waits for; owned
     size_t ask_count, ask_room;
 } tally_caller_t;

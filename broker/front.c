@@ -55,6 +55,13 @@ welcome(tally_broker_t *self, const tally_principal_t *who, uint64_t route, uint
 {
     uint8_t sender[TALLY_SENDER_BYTES];
     tally_door_sender(who, hello->sender, sender);
+    uint32_t retry_after_ms = 0;
+    const tally_fault_t fault = tally_front_take_connection(self, who, route, sender,
+                                                            &retry_after_ms);
+    if (fault.code != 0) {
+        tally_front_refuse(self, route, request, fault, retry_after_ms);
+        return;
+    }
     if (tally_callers_find(self->callers, route) == NULL
         && tally_callers_count(self->callers) >= TALLY_CLIENTS_MAX) {
         tally_caller_t *oldest = tally_callers_oldest(self->callers);
@@ -66,6 +73,7 @@ welcome(tally_broker_t *self, const tally_principal_t *who, uint64_t route, uint
              (const char *)hello->name.data);
     memcpy(caller->wire_sender, hello->sender, TALLY_SENDER_BYTES);
     memcpy(caller->key, who->key, sizeof caller->key);
+    tally_front_count_connection(self, who, caller);
     caller->ready = true;
     if (hello->role == TALLY_ROLE_WORKER) {
         tally_peers_hello(self, caller, request, frame);
@@ -282,9 +290,13 @@ take_send(tally_broker_t *self, tally_caller_t *caller, const tally_principal_t 
     if (fault.code == 0) {
         fault = tally_rights_send(who, &send);
     }
+    uint32_t retry_after_ms = 0;
+    if (fault.code == 0) {
+        fault = tally_front_take_send(self, &send, &retry_after_ms);
+    }
     tally_waiting_t waiting = {.messages = send.count, .chunk = chunk};
     if (fault.code != 0) {
-        tally_front_refuse(self, caller->route, request, fault, 0);
+        tally_front_refuse(self, caller->route, request, fault, retry_after_ms);
     } else if (tally_lobby_holds(self->lobby, send.tenant)
                || !has_place(self, send.tenant, &waiting)) {
         tally_lobby_enter(self->lobby, caller->sender, send.tenant, send.count, chunk);
@@ -416,6 +428,14 @@ take_frame(tally_broker_t *self, const tally_principal_t *who, uint64_t route, t
     }
     if (fault.code != 0) {
         tally_front_refuse(self, route, head.request, fault, 0);
+        return;
+    }
+    uint32_t retry_after_ms = 0;
+    if (head.verb != TALLY_SEND && head.verb != TALLY_GOODBYE) {
+        fault = tally_front_take_request(self, who, &retry_after_ms);
+    }
+    if (fault.code != 0) {
+        tally_front_refuse(self, route, head.request, fault, retry_after_ms);
         return;
     }
     if (head.verb == TALLY_HELLO) {

@@ -287,14 +287,17 @@ load_tenants(tally_recover_store_t *self, const tally_recover_sink_t *sink)
     tally_rows_t rows;
     tally_db_outcome_t outcome = tally_db_run(self->db,
                                               "select id, name, weight, messages_max, bytes_max, "
-                                              "leased_max from tally.tenant order by id",
+                                              "leased_max, connections_max, requests_max "
+                                              "from tally.tenant order by id",
                                               NULL, &rows);
     for (int i = 0; outcome == TALLY_DB_DONE && i < rows.rows; i++) {
         tally_tenant_row_t tenant = {.id = (uint32_t)tally_rows_int8(&rows, i, 0),
                                      .weight = (int32_t)tally_rows_int8(&rows, i, 2),
                                      .messages_max = tally_rows_int8(&rows, i, 3),
                                      .bytes_max = tally_rows_int8(&rows, i, 4),
-                                     .leased_max = tally_rows_int8(&rows, i, 5)};
+                                     .leased_max = tally_rows_int8(&rows, i, 5),
+                                     .connections_max = (int32_t)tally_rows_int8(&rows, i, 6),
+                                     .requests_max = (int32_t)tally_rows_int8(&rows, i, 7)};
         tally_row_copy_name(tenant.name, sizeof tenant.name, tally_rows_bytes(&rows, i, 1));
         sink->tenant(sink->context, &tenant);
     }

@@ -23,6 +23,7 @@ typedef struct {
     char name[TALLY_NAME_BYTES_MAX + 1];
     int32_t weight;
     int64_t messages_max, bytes_max, leased_max;
+    int32_t connections_max, requests_max;    // at the front, a second; 0: no limit
 } tally_tenant_row_t;
 
 typedef struct {

@@ -86,10 +86,11 @@ tally_snapshot_tenant(tally_broker_t *self, const tally_tenant_row_t *row)
 {
     tally_stream_stats_t stats = {0};
     tally_core_stats(self->core, 0, row->id, self->now_ms, &stats);
-    json_t *tenant = json_pack("{s:s, s:i, s:I, s:I, s:I}", "name", row->name, "weight",
+    json_t *tenant = json_pack("{s:s, s:i, s:I, s:I, s:I, s:i, s:i}", "name", row->name, "weight",
                                row->weight, "messages_max", (json_int_t)row->messages_max,
                                "bytes_max", (json_int_t)row->bytes_max, "leased_max",
-                               (json_int_t)row->leased_max);
+                               (json_int_t)row->leased_max, "connections_max", row->connections_max,
+                               "requests_max", row->requests_max);
     assert(tenant != NULL);
     add_stats(tenant, &stats);
     return tenant;

@@ -147,6 +147,7 @@ close_broker(tally_broker_t *self)
     tally_recover_store_destroy(&self->recovery);
     tally_core_destroy(&self->core);
     tally_callers_destroy(&self->callers);
+    tally_quota_destroy(&self->quota);    // callers are counted in there
     tally_lobby_destroy(&self->lobby);
     tally_inputs_clear(&self->collecting, 0);
     tally_inputs_clear(&self->under_way, 0);
@@ -225,6 +226,7 @@ serve(tally_broker_t *self, int stop_fd)
     self->ticks = tally_tick_store_new(self->options.db, self->options.allow_unsafe);
     self->recovery = tally_recover_store_new(self->options.db);
     self->callers = tally_callers_new();
+    self->quota = tally_quota_new();
     self->lobby = tally_lobby_new();
     self->dead_counts = json_object();
     self->standbys = json_array();

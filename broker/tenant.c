@@ -57,6 +57,8 @@ tally_tenants_load(tally_tenants_t *self, const tally_tenant_row_t *row)
     tenant->row.messages_max = row->messages_max;
     tenant->row.bytes_max = row->bytes_max;
     tenant->row.leased_max = row->leased_max;
+    tenant->row.connections_max = row->connections_max;
+    tenant->row.requests_max = row->requests_max;
     for (size_t i = 0; i < tenant->streams.count; i++) {
         tally_queue_place(tenant->streams.items[i]);
     }

@@ -75,16 +75,18 @@ tenant_limits_write(tally_statement_params_t *params, const tally_plan_t *plan)
     INT8(&plan->tenant_limits, e->messages_max);
     INT8(&plan->tenant_limits, e->bytes_max);
     INT8(&plan->tenant_limits, e->leased_max);
+    INT4(&plan->tenant_limits, e->connections_max);
+    INT4(&plan->tenant_limits, e->requests_max);
 }
 
+#define LIMITS "weight, messages_max, bytes_max, leased_max, connections_max, requests_max"
+
 static const char tenant_limits_sql[] =
-    "update tally.tenant t set weight = u.weight, messages_max = u.messages_max, bytes_max = "
-    "u.bytes_max, "
-    "leased_max = u.leased_max from (select distinct on (u.id) u.* "
-    "from unnest($1::integer[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[]) with "
-    "ordinality "
-    "u (id, weight, messages_max, bytes_max, leased_max, position) order by u.id, u.position desc) "
-    "u where t.id = u.id";
+    "update tally.tenant t set (" LIMITS ") = (u.weight, u.messages_max, u.bytes_max, "
+    "u.leased_max, u.connections_max, u.requests_max) from (select distinct on (u.id) u.* "
+    "from unnest($1::integer[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], "
+    "$6::integer[], $7::integer[]) with ordinality u (id, " LIMITS ", position) "
+    "order by u.id, u.position desc) u where t.id = u.id";
 
 static bool
 retried_wanted(const tally_plan_t *plan)

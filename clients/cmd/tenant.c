@@ -15,6 +15,8 @@ static const struct {
     {"messages-max", "messages_max", INT64_MAX},
     {"bytes-max", "bytes_max", INT64_MAX},
     {"leased-max", "leased_max", INT64_MAX},
+    {"connections-max", "connections_max", INT32_MAX},
+    {"requests-max", "requests_max", INT32_MAX},
 };
 
 static const tally_flag_t put_flags[] = {
@@ -22,6 +24,8 @@ static const tally_flag_t put_flags[] = {
     {"messages-max", 0, "N", "pending messages; more are refused"},
     {"bytes-max", 0, "N", "pending bytes; more are refused"},
     {"leased-max", 0, "N", "messages leased at once"},
+    {"connections-max", 0, "N", "connections of its keys at once; 0: no limit"},
+    {"requests-max", 0, "N", "requests a second; 0: no limit"},
     TALLY_FLAGS_END,
 };
 

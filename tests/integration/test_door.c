@@ -260,6 +260,78 @@ a_worker_works_on_its_queues_alone(void **state)
     assert_string_equal(there.text, nowhere.text);
 }
 
+//  ---- quotas ----------------------------------------------------------------------------------------------
+
+static void
+put_quota(door_fixture_t *f, const char *tenant, int connections, int requests)
+{
+    char *json =
+        tally_format("{\"op\":\"tenant.put\",\"tenant\":{\"name\":\"%s\",\"connections_max\":%d,"
+                     "\"requests_max\":%d}}",
+                     tenant, connections, requests);
+    door_write_admin(f->scene, json);
+    assert_int_equal(door_scene_ask(f->scene, f->operator, DOOR_ANSWER_MS).code, 0);
+    free(json);
+}
+
+static void
+a_tenant_has_so_many_requests_a_second(void **state)
+{
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    void *acme = door_fixture_keep(f, door_scene_client(s, &f->acme));
+    void *beta = door_fixture_keep(f, door_scene_client(s, &f->beta));
+    put_quota(f, "acme", 0, 5);
+    int done = 0;
+    uint32_t retry_after_ms = 0;
+    s->request = 0;
+    int64_t since_ms = tally_clock_now_ms();
+    for (int i = 0; i < 40 && retry_after_ms == 0; i++) {
+        door_verb_write(s, door_verb_named(i % 2 == 0 ? "send" : "limits"), "acme");
+        door_answer_t answer = door_scene_ask(s, acme, DOOR_ANSWER_MS);
+        done += answer.code == 0;
+        retry_after_ms = answer.code == TALLY_E_BUSY ? answer.retry_after_ms : 0;
+    }
+    assert_in_range(retry_after_ms, 1, 200);
+    assert_in_range(done, 5, 6 + 5 * (tally_clock_now_ms() - since_ms) / 1000);
+    //  The other tenant is not asked to wait.
+    for (int i = 0; i < 40; i++) {
+        door_verb_write(s, door_verb_named("limits"), "beta");
+        assert_int_equal(door_scene_ask(s, beta, DOOR_ANSWER_MS).code, 0);
+    }
+    //  And this one is served again when it was told.
+    poll(NULL, 0, (int)retry_after_ms);
+    door_verb_write(s, door_verb_named("limits"), "acme");
+    assert_int_equal(door_scene_ask(s, acme, DOOR_ANSWER_MS).code, 0);
+    put_quota(f, "acme", 0, 0);
+}
+
+static void
+a_tenant_has_so_many_connections(void **state)
+{
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    put_quota(f, "beta", 1, 0);    // those that are there stay
+    tally_key_pair_t key = door_scene_key(s, "gamma-1", "client", "{gamma}", "{*}", "{send}");
+    put_quota(f, "gamma", 2, 0);
+    void *first = door_fixture_client(f, &key);
+    void *second = door_fixture_keep(f, door_scene_client(s, &key));
+    void *third = door_fixture_keep(f, door_scene_connect(s, ZMQ_DEALER, s->front, &key,
+                                                          s->server.public_key));
+    door_answer_t answer = door_scene_hello(s, third, NULL);
+    assert_int_equal(answer.code, TALLY_E_BUSY);
+    assert_true(answer.retry_after_ms > 0);
+    assert_int_equal(door_scene_hello(s, second, NULL).verb, TALLY_WELCOME);    // not one more
+    door_verb_write(s, door_verb_named("goodbye"), "");
+    zmq_send(first, s->wire.data, s->wire.size, 0);
+    int64_t deadline_at_ms = tally_clock_now_ms() + DOOR_ANSWER_MS;
+    while (door_scene_hello(s, third, NULL).verb != TALLY_WELCOME) {
+        assert_true(tally_clock_now_ms() < deadline_at_ms);
+    }
+    assert_int_equal(door_scene_hello(s, first, NULL).code, TALLY_E_BUSY);
+    put_quota(f, "beta", 0, 0);
+}
+
 //  ---- the audit record ------------------------------------------------------------------------------------
 
 static void
@@ -348,6 +420,9 @@ main(int argc, char **argv)
         cmocka_unit_test_teardown(a_role_may_do_its_own_work_and_no_others,
                                   door_fixture_close_sockets),
         cmocka_unit_test_teardown(a_worker_works_on_its_queues_alone, door_fixture_close_sockets),
+        cmocka_unit_test_teardown(a_tenant_has_so_many_requests_a_second,
+                                  door_fixture_close_sockets),
+        cmocka_unit_test_teardown(a_tenant_has_so_many_connections, door_fixture_close_sockets),
         cmocka_unit_test_teardown(what_operators_do_is_recorded_and_stays_so,
                                   door_fixture_close_sockets),
         cmocka_unit_test_teardown(a_broker_whose_door_would_stand_open_does_not_start,
