@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# What the built programs and libtally.so must be: tests/hardening.sh [BUILD]
+# What the built programs, libtally.so and the units must be: tests/hardening.sh [BUILD]
 #
 # Prints FILE: [RULE] what is wrong, and exits 1 when there is anything to print.  --prove builds a weak program and shows
 # that each rule fires on it.  Read from the files themselves, not from the flags that should have made them.
@@ -96,6 +96,9 @@ for file in "$build"/bin/* "$build"/lib/libtally.so; do
     [ -f "$file" ] || continue
     count=$((count + 1))
     check "$file" || failed=1
+done
+for unit in systemd/*.service; do
+    grep -qx 'LimitCORE=0' "$unit" || { echo "$unit: [core] it may leave a core"; failed=1; }
 done
 [ "$count" -gt 1 ] || { echo "hardening: nothing is built in $build"; exit 1; }
 exit $failed
