@@ -13,6 +13,7 @@
 
 #define LETTERS_MAX 100                 // longer rows of letters are written as label:count
 #define WHOLE_MAX 9007199254740992.0    // 2^53: whole numbers up to here are exact in a double
+#define RESPONSES_MAX (1ULL << 53)      // far from where sums of counts would leave 64 bits
 
 struct counted {
     char *id;
@@ -146,6 +147,10 @@ tally_statistics_merge(tally_statistics_t *self, const tally_statistics_t *other
     if (strcmp(self->slug, other->slug) != 0) {
         return tally_problem_set(problem, "statistics of survey \"%s\" cannot join those of \"%s\"",
                                  other->slug, self->slug);
+    }
+    if (self->responses + other->responses > RESPONSES_MAX) {
+        return tally_problem_set(problem, "survey \"%s\" has more responses than can be counted",
+                                 self->slug);
     }
     for (size_t i = 0; i < other->count; i++) {
         const struct counted *theirs = &other->questions[i];
@@ -302,15 +307,29 @@ tally_statistics_encode(tally_statistics_t *self)
 
 //  ---- reading -----------------------------------------------------------------------------------
 
-//  A count in JSON; false when it is not one.
+//  A count in JSON; false when it is not one, or more than there can be.
 static bool
-read_count(const json_t *value, uint64_t *count)
+read_count(const json_t *value, uint64_t max, uint64_t *count)
 {
-    if (!json_is_integer(value) || json_integer_value(value) < 0) {
+    if (!json_is_integer(value) || json_integer_value(value) < 0
+        || (uint64_t)json_integer_value(value) > max) {
         return false;
     }
     *count = (uint64_t)json_integer_value(value);
     return true;
+}
+
+//  A number as it is written here and in no other way, within what a range can be.
+static bool
+read_number(const char *label, double *number)
+{
+    char canonical[32];
+    *number = strtod(label, NULL);
+    if (!isfinite(*number) || fabs(*number) > TALLY_RANGE_MAX) {
+        return false;
+    }
+    print_value(canonical, *number == 0 ? 0 : *number);
+    return strcmp(label, canonical) == 0;
 }
 
 static int
@@ -321,12 +340,12 @@ decode_histogram(struct counted *question, const json_t *histogram, tally_proble
     }
     const char *label;
     json_t *value;
+    uint64_t total = 0;
     json_object_foreach((json_t *)(uintptr_t)histogram, label, value) {
         uint64_t count;
-        char *end = NULL;
-        double number = question->type == TALLY_QUESTION_RANGE ? strtod(label, &end) : 0;
-        bool is_number = end == NULL || (end != label && *end == '\0' && isfinite(number));
-        if (!read_count(value, &count) || !is_number) {
+        double number = 0;
+        if (!read_count(value, question->answered, &count)
+            || (question->type == TALLY_QUESTION_RANGE && !read_number(label, &number))) {
             return tally_problem_set(problem, "question \"%s\": \"%.200s\" is not a count of it",
                                      question->id, label);
         }
@@ -335,6 +354,12 @@ decode_histogram(struct counted *question, const json_t *histogram, tally_proble
         } else {
             tally_counts_add_label(&question->counts, label, count);
         }
+        total += count;
+    }
+    //  One each, but any number of a multi question's.
+    if (question->type != TALLY_QUESTION_MULTI && total != question->answered) {
+        return tally_problem_set(problem, "question \"%s\" has another histogram than answers",
+                                 question->id);
     }
     return 0;
 }
@@ -346,7 +371,8 @@ decode_question(tally_statistics_t *self, const char *id, const json_t *object,
     const char *name = json_string_value(json_object_get(object, "type"));
     int type = name == NULL ? -1 : tally_question_type_of(name);
     uint64_t answered;
-    if (type == -1 || !read_count(json_object_get(object, "answered"), &answered)) {
+    if (type == -1
+        || !read_count(json_object_get(object, "answered"), self->responses, &answered)) {
         return tally_problem_set(problem, "question \"%.200s\" is not counted in a form known", id);
     }
     struct counted *question = append_question(self, id, (tally_question_type_t)type);
@@ -364,7 +390,7 @@ tally_statistics_decode(const json_t *json, tally_problem_t *problem)
     const json_t *questions = json_object_get(json, "questions");
     uint64_t responses;
     if (slug == NULL || !json_is_object(questions)
-        || !read_count(json_object_get(json, "responses"), &responses)) {
+        || !read_count(json_object_get(json, "responses"), RESPONSES_MAX, &responses)) {
         tally_problem_set(problem, "it is not the statistics of a survey");
         return NULL;
     }

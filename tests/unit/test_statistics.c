@@ -208,6 +208,24 @@ what_is_not_statistics_is_refused(void **state)
         "\"histogram\":{\"inf\":1}}}}",
         "{\"survey\":\"s\",\"responses\":1,\"questions\":{\"q\":{\"type\":\"range\",\"answered\":1,"
         "\"histogram\":{\"1\":-1}}}}",
+        //  Counts that contradict each other, or that sums would not hold.
+        "{\"survey\":\"s\",\"responses\":9007199254740993,\"questions\":{}}",
+        "{\"survey\":\"s\",\"responses\":1,\"questions\":{\"q\":{\"type\":\"text\",\"answered\":2}}"
+        "}",
+        "{\"survey\":\"s\",\"responses\":2,\"questions\":{\"q\":{\"type\":\"multi\",\"answered\":1,"
+        "\"histogram\":{\"a\":2}}}}",
+        "{\"survey\":\"s\",\"responses\":2,\"questions\":{\"q\":{\"type\":\"choice\",\"answered\":"
+        "2,"
+        "\"histogram\":{\"a\":1}}}}",
+        "{\"survey\":\"s\",\"responses\":1,\"questions\":{\"q\":{\"type\":\"range\",\"answered\":0,"
+        "\"histogram\":{\"1\":1}}}}",
+        //  Numbers that nobody wrote so here.
+        "{\"survey\":\"s\",\"responses\":1,\"questions\":{\"q\":{\"type\":\"range\",\"answered\":1,"
+        "\"histogram\":{\"0x10\":1}}}}",
+        "{\"survey\":\"s\",\"responses\":1,\"questions\":{\"q\":{\"type\":\"range\",\"answered\":1,"
+        "\"histogram\":{\"1.0\":1}}}}",
+        "{\"survey\":\"s\",\"responses\":1,\"questions\":{\"q\":{\"type\":\"range\",\"answered\":1,"
+        "\"histogram\":{\"1e300\":1}}}}",
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         tally_statistics_t *statistics = decode(wrong[i]);
@@ -285,6 +303,22 @@ what_does_not_belong_together_is_not_merged(void **state)
     assert_int_equal(tally_statistics_merge(f->statistics, f->other, &f->problem), -1);
     assert_non_null(strstr(f->problem.text, "\"c\""));
     assert_prints(f->statistics, NOBODY);    // nothing of it came in
+}
+
+//  A sum that left 64 bits was written as a negative count, which nobody could read again.
+static void
+sum_of_responses_is_counted_up_to_its_limit_and_not_beyond(void **state)
+{
+    struct fixture *f = *state;
+    f->other = decode("{\"survey\":\"s\",\"responses\":9007199254740992,\"questions\":{}}");
+    assert_non_null(f->other);
+    assert_int_equal(tally_statistics_merge(f->statistics, f->other, &f->problem), 0);
+    assert_true(tally_statistics_responses(f->statistics) == 9007199254740992);
+    tally_statistics_destroy(&f->other);
+    f->other = decode("{\"survey\":\"s\",\"responses\":1,\"questions\":{}}");
+    assert_non_null(f->other);
+    assert_int_equal(tally_statistics_merge(f->statistics, f->other, &f->problem), -1);
+    assert_true(tally_statistics_responses(f->statistics) == 9007199254740992);
 }
 
 static void
@@ -419,6 +453,7 @@ main(int argc, char **argv)
         TEST(merging_in_any_order_gives_the_same_bits),
         TEST(merging_brings_questions_that_were_not_there),
         TEST(what_does_not_belong_together_is_not_merged),
+        TEST(sum_of_responses_is_counted_up_to_its_limit_and_not_beyond),
         TEST(many_different_numbers_are_counted_in_bearable_time),
         TEST(real_surveys_give_the_expected_figures),
     };
