@@ -15,8 +15,10 @@
 void fuzz_config(tally_bytes_t input);
 void fuzz_core(tally_bytes_t input);
 void fuzz_json(tally_bytes_t input);
+void fuzz_key(tally_bytes_t input);
 void fuzz_partial(tally_bytes_t input);
 void fuzz_survey(tally_bytes_t input);
 void fuzz_wire(tally_bytes_t input);
+void fuzz_zap(tally_bytes_t input);
 
 #endif

@@ -94,16 +94,19 @@ run_corpus(struct fixture *f, const char *name, void (*target)(tally_bytes_t inp
 TARGET(config)
 TARGET(core)
 TARGET(json)
+TARGET(key)
 TARGET(partial)
 TARGET(survey)
 TARGET(wire)
+TARGET(zap)
 
 int
 main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name##_holds_over_its_corpus, setup, teardown)
-        TEST(config), TEST(core), TEST(json), TEST(partial), TEST(survey), TEST(wire),
+        TEST(config),  TEST(core),   TEST(json), TEST(key),
+        TEST(partial), TEST(survey), TEST(wire), TEST(zap),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
