@@ -58,7 +58,8 @@
 #define TALLY_FEEDS_MAX 1000    // sets of tenants with a feed of their own
 #define TALLY_PLAN_MESSAGES_MAX                                                                    \
     1024    // messages in one tick; what comes more waits for the next, which starts sooner
-#define TALLY_PLAN_BYTES_MAX (32 * 1024 * 1024)
+//  libpq moves all that it could not send yet with every piece that it sends: twice as much costs four times as much.
+#define TALLY_PLAN_BYTES_MAX (4 * 1024 * 1024)
 #define TALLY_PLAN_SHARED_MESSAGES                                                                 \
     (TALLY_PLAN_MESSAGES_MAX / 4)    // of one tenant in a tick, when others send as well
 #define TALLY_PLAN_LITTLE_MESSAGES                                                                 \
