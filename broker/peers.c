@@ -176,7 +176,9 @@ tally_peers_look(tally_broker_t *self, tally_peer_t *peer)
                        (int)peer->hello.name.size, (const char *)peer->hello.name.data,
                        peer->number, peer->hello.credit);
     } else if (state == TALLY_LANE_CLOSED) {
-        leave(self, peer, TALLY_GONE_DEAD, "its lane closed");
+        //  Who left because we were silent did not die of its work.
+        bool ours = tally_recovery_doubtful(self);
+        leave(self, peer, ours ? TALLY_GONE_GOODBYE : TALLY_GONE_DEAD, "its lane closed");
     }
 }
 

@@ -289,6 +289,9 @@ take_refusal(tally_link_t *self, tally_cursor_t cursor, int64_t now_ms)
     if (fault.code != 0) {
         tally_log_warn("did not understand the broker's answer to hello: %s", fault.text);
     } else {
+        if (error.code == TALLY_E_AWAY) {
+            delay_ms = jittered_delay(0);    // it says when, and others may serve meanwhile
+        }
         delay_ms += error.retry_after_ms < RETRY_MS_MAX ? error.retry_after_ms : RETRY_MS_MAX;
         tally_log_warn("the broker refused our hello: %.*s  code=%s retry_in_ms=%lld",
                        (int)error.text.size, (const char *)error.text.data,
@@ -458,7 +461,9 @@ tally_link_advance(tally_link_t *self, int64_t now_ms)
                            self->front_list[self->front]);
             self->told = true;
         }
-        close_for_retry(self, now_ms, jittered_delay(self->fruitless++));
+        bool many = self->front_count > 1;
+        close_for_retry(self, now_ms,
+                        many ? randombytes_uniform(ROUND_MS) : jittered_delay(self->fruitless++));
     } else if (self->state == LINK_CLOSED && now_ms >= self->act_at_ms) {
         say_hello(self, now_ms);
     }
