@@ -42,6 +42,12 @@ HARDENING =
 WARNINGS += -Wno-error -Wno-conversion -Wno-format-truncation   # false with instrumented code
 CODE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 LINK = -fsanitize=address,undefined
+else ifdef MSAN
+HARDENING =
+WARNINGS = -Wall -Wno-unknown-warning-option
+CODE = -O1 -g -fno-omit-frame-pointer -fsanitize=memory -fsanitize-memory-track-origins -fno-sanitize-recover=all \
+       -Itests/msan -include tests/msan/written.h
+LINK = -fsanitize=memory
 else
 HARDENING = -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection -fcf-protection=full \
             -ftrivial-auto-var-init=zero
@@ -309,6 +315,16 @@ memcheck: $(MEMCHECK_TESTS) ## unit and protocol tests that need no server under
 	@TALLY_TEST_WRAPPER="valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite \
 	    --errors-for-leak-kinds=definite --suppressions=tests/valgrind.supp" TALLY_TEST_SECONDS=600 \
 	    tests/run.sh $(BUILD) $(MEMCHECK_TESTS)
+
+# What neither reads what jansson, czmq or libpq wrote nor starts programs: they are not instrumented.
+MSAN_NAMES = alloc config core_% deque endpoints greeting heap histogram lobby log marks meter nearest plan sender table \
+             window wire wire_messages
+MSAN_TESTS = $(foreach name,$(MSAN_NAMES),$(filter %/test_$(name),$(TESTS)))
+msan: ## core and codec under MemorySanitizer, in build/msan
+	@$(MAKE) --no-print-directory BUILD=build/msan MSAN=1 CC=clang run-msan
+
+run-msan: $(MSAN_TESTS)
+	@MSAN_OPTIONS=exitcode=99 tests/run.sh $(BUILD) $(MSAN_TESTS)
 
 SOURCES = $(wildcard lib/*.[ch] broker/*.[ch] workers/*.[ch] clients/*.[ch] clients/cmd/*.[ch] clients/examples/*.[ch] \
             tests/*/*.[ch])
