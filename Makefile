@@ -219,11 +219,12 @@ $(BUILD)/tests/$(1): $(BUILD)/obj/tests/$(1).o $(call companions,tests/$(1).c) \
 endef
 $(foreach test,$(TEST_SOURCES:tests/%.c=%),$(eval $(call test_rule,$(test))))
 
-# Programs with failpoints: this tree when it is built so, else one below it.
+# Programs and harness with failpoints: this tree when it is built so, else one below it.
+FAULTS = $(FAILPOINT_BUILD)/tests/faults/faults
 FAILPOINT_BUILD = $(if $(FAILPOINTS),$(BUILD),$(BUILD)/faults)
 failpoint-programs:
 ifndef FAILPOINTS
-	@$(MAKE) --no-print-directory BUILD=$(FAILPOINT_BUILD) FAILPOINTS=1 programs
+	@$(MAKE) --no-print-directory BUILD=$(FAILPOINT_BUILD) FAILPOINTS=1 programs $(FAULTS)
 endif
 programs: $(PROGRAMS)
 
@@ -245,9 +246,7 @@ $(FAULT_PROGRAMS): $(BUILD)/tests/faults/%: $(BUILD)/obj/tests/faults/main_%.o $
 	$(Q)$(CC) -pie $(ALL_LDFLAGS) -o $@ $^ $(LIBS_ALL)
 
 ONE_MINUTE = $(if $(filter-out file default undefined,$(origin SECONDS)),$(SECONDS),60)
-FAULTS = $(FAILPOINT_BUILD)/tests/faults/faults
-faults: ## real processes, real faults, a verdict: make faults [SECONDS=60] [SEED=n] [ARGS='--profile broker']
-	@$(MAKE) --no-print-directory BUILD=$(FAILPOINT_BUILD) FAILPOINTS=1 programs $(FAULTS)
+faults: failpoint-programs ## real processes, real faults, a verdict: make faults [SECONDS=60] [SEED=n] [ARGS='--profile broker']
 	@TALLY_BIN_DIR=$(abspath $(FAILPOINT_BUILD)/bin) $(FAULTS) --seconds $(ONE_MINUTE) --seed $(SEED) $(ARGS)
 
 KILLS ?= 200
@@ -263,8 +262,8 @@ SEED ?= 1
 simulate: $(BUILD)/tests/simulation/simulate ## the core under simulated faults: make simulate [SEEDS=10000] [SEED=first]
 	@$< --seeds $(SEEDS) --first $(SEED)
 
-planted: $(BUILD)/tests/simulation/simulate ## defects compiled in on purpose: does the simulator find each of them?
-	@tests/simulation/planted.sh $(BUILD)
+planted: $(BUILD)/tests/simulation/simulate failpoint-programs ## defects compiled in on purpose: do simulator and fault harness find each of them?
+	@code=0; tests/simulation/planted.sh $(BUILD) || code=1; tests/faults/planted.sh $(FAILPOINT_BUILD) || code=1; exit $$code
 
 # Fuzz targets: the same functions are a test over their corpora, and libFuzzer's under clang (tests/fuzz/fuzz.sh).
 $(BUILD)/tests/fuzz/test_corpora: $(MODEL_OBJECTS)
@@ -291,7 +290,7 @@ run-tests: $(PROGRAMS) $(TESTS) failpoint-programs
 	@$(PLACES) tests/run.sh $(BUILD) $(SUITES)
 
 # Unit tests run no program of ours; the others may.
-check: $(if $(wildcard tests/unit/test_$(T).c),,$(PROGRAMS)) $(if $(filter failpoint fence,$(T)),failpoint-programs) $(filter %/test_$(T),$(TESTS)) ## one test binary: make check T=name [N='*pattern*']
+check: $(if $(wildcard tests/unit/test_$(T).c),,$(PROGRAMS)) $(if $(filter failpoint fence faults,$(T)),failpoint-programs) $(filter %/test_$(T),$(TESTS)) ## one test binary: make check T=name [N='*pattern*']
 	@test -n "$(T)" || { echo "say which: make check T=name [N='*pattern*']"; exit 64; }
 	@test -n "$(filter %/test_$(T),$(TESTS))" || { echo "there is no tests/*/test_$(T).c"; exit 64; }
 	@for test in $(filter %/test_$(T),$(TESTS)); do \

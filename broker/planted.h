@@ -1,18 +1,13 @@
 // SPDX-License-Identifier: MIT
 //  planted - defects that are compiled in on purpose, one at a time, to show that the tests find them.
 //
-//  A normal build has no TALLY_PLANT, so every TALLY_PLANTED() is the constant false and its code is
-//  not there.  `make planted` builds each of them and lets the simulator look.  Those of the core
-//  stand here; tests/simulation/planted.h has those of the shell and the database.
+//  See lib/planted.h.  `make planted` builds each of them and lets the simulator look.  Those of the
+//  core stand here; tests/simulation/planted.h has those of the shell and the database.
 
 #ifndef TALLY_PLANTED_H
 #define TALLY_PLANTED_H
 
-#ifndef TALLY_PLANT
-#define TALLY_PLANT 0
-#endif
-
-#define TALLY_PLANTED(name) (TALLY_PLANT == PLANT_##name)
+#include "lib/planted.h"
 
 enum {
     PLANT_SENDER_FORGOTTEN = 1,     // after a restart a sender's sequences are unknown

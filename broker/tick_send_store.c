@@ -4,6 +4,7 @@
 
 #include "broker/row_decode.h"
 #include "broker/tick_columns.h"
+#include "lib/planted.h"
 
 //  ---- tenants ----------------------------------------------------------------------------------------------
 
@@ -277,7 +278,7 @@ static const char deduped_sql[] =
 static bool
 senders_wanted(const tally_plan_t *plan)
 {
-    return plan->senders.count > 0;
+    return plan->senders.count > 0 && !TALLY_PLANTED(SENDER_UNWRITTEN);
 }
 
 static void

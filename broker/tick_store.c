@@ -22,6 +22,7 @@
 #include "lib/db_session.h"
 #include "lib/failpoint.h"
 #include "lib/log.h"
+#include "lib/planted.h"
 
 #define ANSWERS_MAX 64
 
@@ -420,7 +421,11 @@ conclude(tally_tick_store_t *self, bool lost)
         }
         return TALLY_DB_DONE;
     }
-    tally_db_outcome_t outcome = TALLY_DB_UNKNOWN;
+    if (lost && !self->failed && TALLY_PLANTED(LOST_IS_DONE)) {
+        tally_tick_store_disconnect(self);
+        return TALLY_DB_DONE;
+    }
+    tally_db_outcome_t outcome = TALLY_PLANTED(LOST_IS_UNDONE) ? TALLY_DB_RETRY : TALLY_DB_UNKNOWN;
     if (self->failed && !self->local_only) {
         outcome = tally_db_classify(self->sqlstate);
     }

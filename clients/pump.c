@@ -5,6 +5,7 @@
 
 #include "lib/alloc.h"
 #include "lib/clock.h"
+#include "lib/planted.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -162,7 +163,8 @@ static void
 send_all(tally_client_t *self, int64_t now_ms)
 {
     tally_session_expect(self->session, now_ms);
-    tally_place_t *place = tally_window_after(self->window, 0);
+    tally_place_t *place = TALLY_PLANTED(CLIENT_FORGETS) ? NULL
+                                                         : tally_window_after(self->window, 0);
     while (place != NULL && tally_session_state(self->session) == TALLY_SESSION_READY) {
         uint64_t sequence = place->sequence;
         if (place->state != TALLY_PLACE_DELAYED) {
@@ -409,7 +411,7 @@ static int64_t
 send_overtaken(tally_client_t *self, int64_t now_ms)
 {
     tally_place_t *place = tally_window_oldest(self->window);
-    if (place == NULL || place->state != TALLY_PLACE_SENT) {
+    if (place == NULL || place->state != TALLY_PLACE_SENT || TALLY_PLANTED(CLIENT_FORGETS)) {
         return INT64_MAX;
     }
     int64_t wait_ms = OVERTAKEN_SILENCES * (int64_t)tally_session_silence_ms(self->session);

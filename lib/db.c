@@ -15,6 +15,7 @@
 
 #include "lib/alloc.h"
 #include "lib/db_session.h"
+#include "lib/planted.h"
 
 //  A statement prepared on the present connection.
 struct statement {
@@ -277,7 +278,7 @@ execute(tally_db_t *self, const char *sql, const tally_params_t *params, bool *s
     }
     tally_db_outcome_t outcome = blame(self, self->result);
     if (tally_db_session_stale(self->result)) {
-        statement->doubtful = true;
+        statement->doubtful = !TALLY_PLANTED(DB_UNPREPARED);
         *stale = true;
         return TALLY_DB_RETRY;
     }
@@ -495,7 +496,7 @@ tally_db_commit(tally_db_t *self)
     //  Only a session that was ended before it read our COMMIT is known to have done nothing.
     bool unread = self->farewell || strcmp(self->sqlstate, "25P03") == 0;
     if (outcome != TALLY_DB_DONE && broken(self) && !unread) {
-        outcome = TALLY_DB_UNKNOWN;
+        outcome = TALLY_PLANTED(DB_LOST_IS_DONE) ? TALLY_DB_DONE : TALLY_DB_UNKNOWN;
     }
     return conclude(self, outcome);
 }

@@ -9,6 +9,7 @@
 
 #include "lib/alloc.h"
 #include "lib/log.h"
+#include "lib/planted.h"
 #include "tests/faults/board.h"
 #include "tests/faults/effect_store.h"
 #include "tests/faults/load.h"
@@ -151,6 +152,10 @@ write_effects(struct run_worker *self, tally_db_t *db, const tally_work_t *work)
     }
     if (outcome == TALLY_DB_DONE && self->queue == TALLY_LOAD_PARENT) {
         outcome = send_children(self, db);
+    }
+    if (TALLY_PLANTED(EFFECT_BEFORE) && outcome == TALLY_DB_DONE) {
+        outcome = tally_db_commit(db);
+        outcome = outcome == TALLY_DB_DONE ? tally_db_begin(db, TALLY_DB_READ_COMMITTED) : outcome;
     }
     if (outcome == TALLY_DB_DONE) {
         pause_for(self);
