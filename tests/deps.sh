@@ -7,7 +7,7 @@
 set -u
 
 packages=(gcc make pkgconf binutils libzmq3-dev libczmq-dev libpq-dev libjansson-dev libsodium-dev libcmocka-dev
-    postgresql-client python3)
+    postgresql-client python3 faketime)
 
 installed() {
     [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]

@@ -18,6 +18,9 @@ tally_clocks_t *
 tally_clocks_new(const char *directory)
 {
     glob_t found;
+#ifdef __SANITIZE_ADDRESS__
+    return NULL;    // it insists on being the first library
+#endif
     if (glob(WHERE, 0, NULL, &found) != 0) {
         return NULL;
     }

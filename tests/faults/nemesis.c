@@ -67,7 +67,7 @@ find_profile(const char *name)
 }
 
 tally_nemesis_t *
-tally_nemesis_new(tally_scene_t *scene, tally_watch_t *watch,
+tally_nemesis_new(tally_scene_t *scene, tally_lookout_t *lookout,
                   const tally_nemesis_options_t *options)
 {
     int profile = find_profile(options->profile);
@@ -76,7 +76,7 @@ tally_nemesis_new(tally_scene_t *scene, tally_watch_t *watch,
     }
     tally_nemesis_t *self = tally_alloc(sizeof *self);
     self->scene = scene;
-    self->watch = watch;
+    self->lookout = lookout;
     self->options = *options;
     self->profile = (unsigned)profile;
     self->chance = tally_chance_of(options->seed, 5, 0, 0);

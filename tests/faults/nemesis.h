@@ -8,8 +8,8 @@
 #ifndef TALLY_FAULTS_NEMESIS_H
 #define TALLY_FAULTS_NEMESIS_H
 
+#include "tests/faults/lookout.h"
 #include "tests/faults/scene.h"
-#include "tests/faults/watch.h"
 
 //  Kinds, as histories number them.
 typedef enum {
@@ -55,7 +55,7 @@ typedef struct {
 } tally_nemesis_options_t;
 
 //  Names its kinds in the scene's history.  NULL when there is no such profile.
-tally_nemesis_t *tally_nemesis_new(tally_scene_t *scene, tally_watch_t *watch,
+tally_nemesis_t *tally_nemesis_new(tally_scene_t *scene, tally_lookout_t *lookout,
                                    const tally_nemesis_options_t *options);
 void tally_nemesis_destroy(tally_nemesis_t **self_p);
 

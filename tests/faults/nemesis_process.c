@@ -33,7 +33,7 @@ aim_at(tally_fault_t *fault, tally_process_t *process)
 tally_process_t *
 tally_nemesis_broker(const tally_nemesis_t *self)
 {
-    unsigned seat = tally_watch_active(self->watch);
+    unsigned seat = tally_lookout_active(self->lookout);
     return self->scene->tallyds[seat == 0 ? 0 : seat - 1].process;
 }
 
@@ -80,7 +80,7 @@ aim_at_client(tally_nemesis_t *self, tally_fault_t *fault)
 static bool
 aim_at_holder(tally_nemesis_t *self, tally_fault_t *fault)
 {
-    const char *name = tally_watch_holder(self->watch, &fault->tenant);
+    const char *name = tally_lookout_holder(self->lookout, &fault->tenant);
     for (size_t i = 0; i < self->scene->member_count; i++) {
         const tally_member_t *member = &self->scene->members[i];
         if (strcmp(member->process->name, name) == 0 && may_be_hit(member->process)) {

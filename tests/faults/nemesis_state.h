@@ -49,7 +49,7 @@ typedef struct {
 
 struct tally_nemesis {
     tally_scene_t *scene;
-    tally_watch_t *watch;
+    tally_lookout_t *lookout;
     tally_nemesis_options_t options;
     unsigned profile;
     tally_chance_t chance;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "tests/faults/report.h"
 
+#include <assert.h>
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -73,9 +75,50 @@ print_sums(const tally_report_t *self)
     }
 }
 
-//  What the checker says of the run; -1 when it could not be asked.
+//  The checker's report with what only the harness knows; takes `report`.
+static void
+print_json(const tally_report_t *self, const tally_scene_t *scene, const tally_nemesis_t *nemesis,
+           const char *findings, json_t *report, int code)
+{
+    json_t *struck = json_object();
+    for (tally_fault_kind_t i = 1; i < TALLY_FAULT_KINDS; i++) {
+        if (tally_nemesis_uses(nemesis, i)) {
+            json_object_set_new(struck, tally_fault_name(i),
+                                json_pack("{s:i, s:i}", "count",
+                                          (int)tally_nemesis_count(nemesis, i), "bit",
+                                          (int)tally_nemesis_bites(nemesis, i)));
+        }
+    }
+    json_t *whole = json_pack("{s:I, s:i, s:b, s:b, s:I, s:I, s:I, s:I, s:s, s:o, s:o}", "seed",
+                              (json_int_t)scene->options.seed, "code", code, "healed", self->healed,
+                              "drained", self->drained, "drain_ms", (json_int_t)self->drain_ms,
+                              "sent_ms", (json_int_t)self->sent_ms, "confirmed",
+                              (json_int_t)self->sums.confirmed, "settled",
+                              (json_int_t)self->sums.settled, "findings", findings, "struck",
+                              struck, "check", report);
+    json_dumpf(whole, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    putchar('\n');
+    json_decref(whole);
+}
+
+//  The checker's report as JSON, owned by the caller.
+static json_t *
+take_json(const tally_check_t *check)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *memory = open_memstream(&text, &size);
+    assert(memory != NULL);
+    tally_check_print_json(check, memory);
+    fclose(memory);
+    json_t *report = json_loads(text, 0, NULL);
+    free(text);
+    return report;
+}
+
+//  What the checker says of the run; -1 when it could not be asked.  *report: as JSON; NULL: it is printed.
 static int
-judge(const tally_scene_t *scene, bool json)
+judge(const tally_scene_t *scene, json_t **report)
 {
     char *histories = tally_room_file(scene->room, "history");
     char *why = NULL;
@@ -87,7 +130,11 @@ judge(const tally_scene_t *scene, bool json)
     if (set != NULL) {
         tally_check_t *check = tally_check_new(set, &(tally_check_options_t){0});
         code = (int)tally_check_verdict(check);
-        (json ? tally_check_print_json : tally_check_print)(check, stdout);
+        if (report != NULL) {
+            *report = take_json(check);
+        } else {
+            tally_check_print(check, stdout);
+        }
         tally_check_destroy(&check);
         tally_history_set_close(&set);
     } else {
@@ -102,11 +149,12 @@ int
 tally_report_conclude(tally_report_t *self, tally_scene_t *scene, const tally_nemesis_t *nemesis,
                       bool json)
 {
+    json_t *report = NULL;
     if (!json) {
         print_faults(nemesis);
         print_sums(self);
     }
-    int code = judge(scene, json);
+    int code = judge(scene, json ? &report : NULL);
     if (code == 0 && !all_bit(nemesis)) {
         code = 2;
     }
@@ -114,6 +162,9 @@ tally_report_conclude(tally_report_t *self, tally_scene_t *scene, const tally_ne
     fputs(findings, stderr);
     if (code == 0 && (!self->healed || !self->drained || *findings != '\0')) {
         code = 1;
+    }
+    if (report != NULL) {
+        print_json(self, scene, nemesis, findings, report, code);
     }
     return code == -1 ? 70 : code;
 }

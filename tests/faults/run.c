@@ -13,7 +13,7 @@
 
 #define LOAD_MS 1500    // before the first fault
 #define OPENING_MS_MAX 60000
-#define EXTRA_MS 15000    // for kinds that came and did nothing so far
+#define EXTRA_MS 45000    // for kinds that came and did nothing so far
 #define HEAL_MS_MAX 30000
 #define DRAIN_MS_MAX 30000
 #define SHOW_MS 5000
@@ -24,7 +24,7 @@
 typedef struct {
     const tally_run_options_t *options;
     tally_scene_t *scene;
-    tally_watch_t *watch;
+    tally_lookout_t *lookout;
     tally_nemesis_t *nemesis;
     tally_report_t report;
     int64_t started_ms, shown_ms;
@@ -36,8 +36,8 @@ typedef struct {
 static void
 look_around(run_t *self, int64_t now_ms)
 {
-    tally_watch_look(self->watch);
-    uint64_t pending = tally_watch_pending(self->watch);
+    tally_lookout_look(self->lookout);
+    uint64_t pending = tally_lookout_pending(self->lookout);
     atomic_store(&self->scene->board->full, pending > PENDING_MAX);
     if (!self->options->json && now_ms - self->shown_ms >= SHOW_MS) {
         self->shown_ms = now_ms;
@@ -149,9 +149,9 @@ tally_run(const tally_run_options_t *options)
     if (self.scene == NULL) {
         return 70;
     }
-    self.watch = tally_watch_new(self.scene->run, options->scene.brokers);
+    self.lookout = tally_lookout_new(self.scene->run, options->scene.brokers);
     int64_t opening_ms = options->faults_ms * 2 / 3;
-    self.nemesis = tally_nemesis_new(self.scene, self.watch,
+    self.nemesis = tally_nemesis_new(self.scene, self.lookout,
                                      &(tally_nemesis_options_t){
                                          .seed = options->scene.seed,
                                          .profile = options->profile,
@@ -162,7 +162,7 @@ tally_run(const tally_run_options_t *options)
                                                                                    : OPENING_MS_MAX,
                                      });
     int code = 70;
-    if (self.watch != NULL && self.nemesis != NULL) {
+    if (self.lookout != NULL && self.nemesis != NULL) {
         self.started_ms = self.shown_ms = tally_clock_now_ms();
         be_faulty(&self);
         if (!self.interrupted) {
@@ -180,7 +180,7 @@ tally_run(const tally_run_options_t *options)
                 options->scene.seed);
     }
     tally_nemesis_destroy(&self.nemesis);
-    tally_watch_destroy(&self.watch);
+    tally_lookout_destroy(&self.lookout);
     if (tally_scene_destroy(&self.scene) == -1 && code == 0) {
         fprintf(stderr, "faults: something was left over and had to be removed\n");
         code = 1;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "tests/faults/watch.h"
+#include "tests/faults/lookout.h"
 
 #include <assert.h>
 #include <jansson.h>
@@ -11,18 +11,18 @@
 
 #define SEATS_MAX 2
 
-struct tally_watch {
+struct tally_lookout {
     tally_feed_t *feeds[SEATS_MAX];
     unsigned active;    // seat
     uint64_t pending[TALLY_LOAD_QUEUES];
     char holders[TALLY_LOAD_TENANTS + 1][65];
 };
 
-tally_watch_t *
-tally_watch_new(const char *dir, unsigned seats)
+tally_lookout_t *
+tally_lookout_new(const char *dir, unsigned seats)
 {
     assert(seats <= SEATS_MAX);
-    tally_watch_t *self = tally_alloc(sizeof *self);
+    tally_lookout_t *self = tally_alloc(sizeof *self);
     for (unsigned i = 0; i < seats; i++) {
         char *feed = tally_format("ipc://%s/feed-%u", dir, i + 1);
         self->feeds[i] = tally_feed_new(feed);
@@ -37,9 +37,9 @@ tally_watch_new(const char *dir, unsigned seats)
 }
 
 void
-tally_watch_destroy(tally_watch_t **self_p)
+tally_lookout_destroy(tally_lookout_t **self_p)
 {
-    tally_watch_t *self = *self_p;
+    tally_lookout_t *self = *self_p;
     if (self != NULL) {
         for (unsigned i = 0; i < SEATS_MAX; i++) {
             tally_feed_destroy(&self->feeds[i]);
@@ -50,7 +50,7 @@ tally_watch_destroy(tally_watch_t **self_p)
 }
 
 static void
-take_queue(tally_watch_t *self, const json_t *json, tally_load_queue_t queue)
+take_queue(tally_lookout_t *self, const json_t *json, tally_load_queue_t queue)
 {
     static const char *const states[] = {"ready", "held", "delayed", "waiting", "leased"};
     self->pending[queue] = 0;
@@ -60,7 +60,7 @@ take_queue(tally_watch_t *self, const json_t *json, tally_load_queue_t queue)
 }
 
 static void
-take_worker(tally_watch_t *self, const json_t *json, const char *name)
+take_worker(tally_lookout_t *self, const json_t *json, const char *name)
 {
     for (size_t i = 1; i <= TALLY_LOAD_TENANTS; i++) {
         if (strcmp(self->holders[i], name) == 0) {
@@ -77,7 +77,7 @@ take_worker(tally_watch_t *self, const json_t *json, const char *name)
 }
 
 static void
-look_at(tally_watch_t *self, unsigned seat)
+look_at(tally_lookout_t *self, unsigned seat)
 {
     tally_publication_t publication;
     while (tally_feed_next(self->feeds[seat - 1], 0, &publication) == 0) {
@@ -94,7 +94,7 @@ look_at(tally_watch_t *self, unsigned seat)
 }
 
 void
-tally_watch_look(tally_watch_t *self)
+tally_lookout_look(tally_lookout_t *self)
 {
     for (unsigned seat = 1; seat <= SEATS_MAX && self->feeds[seat - 1] != NULL; seat++) {
         look_at(self, seat);
@@ -102,13 +102,13 @@ tally_watch_look(tally_watch_t *self)
 }
 
 unsigned
-tally_watch_active(const tally_watch_t *self)
+tally_lookout_active(const tally_lookout_t *self)
 {
     return self->active;
 }
 
 uint64_t
-tally_watch_pending(const tally_watch_t *self)
+tally_lookout_pending(const tally_lookout_t *self)
 {
     uint64_t sum = 0;
     for (size_t i = 0; i < TALLY_LOAD_QUEUES; i++) {
@@ -118,7 +118,7 @@ tally_watch_pending(const tally_watch_t *self)
 }
 
 const char *
-tally_watch_holder(const tally_watch_t *self, uint16_t *tenant)
+tally_lookout_holder(const tally_lookout_t *self, uint16_t *tenant)
 {
     for (uint16_t i = 1; i <= TALLY_LOAD_TENANTS; i++) {
         if (self->holders[i][0] != '\0') {
