@@ -76,34 +76,52 @@ ms_until(int64_t time_us, int64_t now_us)
     return left_us > 0 ? (left_us + 999) / 1000 : left_us / 1000;
 }
 
+//  The last of TALLY_MESSAGE_COLUMNS: an array of eight integers in its binary form.
+enum { PRIORITY, IS_BLOB, RELEASES, PAST_WINDOW, DELIVERIES, FAILURES, CRASHES, BATCH_MAX, RESTS };
+
+static void
+decode_rest(tally_bytes_t field, tally_message_row_t *message)
+{
+    int32_t rest[RESTS];
+    assert(field.size == 20 + RESTS * 8);
+    for (size_t i = 0; i < RESTS; i++) {
+        tally_bytes_t element = {(const uint8_t *)field.data + 20 + i * 8 + 4, 4};
+        rest[i] = (int32_t)number(element);
+    }
+    message->priority = (uint8_t)rest[PRIORITY];
+    message->is_blob = rest[IS_BLOB] != 0;
+    message->releases = rest[RELEASES] != 0;
+    message->past_window = rest[PAST_WINDOW] != 0;
+    message->deliveries = rest[DELIVERIES];
+    message->failures = rest[FAILURES];
+    message->crashes = rest[CRASHES];
+    message->batch_max = rest[BATCH_MAX];
+}
+
 void
 tally_row_decode_message(const tally_bytes_t *fields, tally_message_row_t *message)
 {
-    int64_t now_us = number(fields[9]);
+    int64_t now_us = number(fields[6]);
     *message = (tally_message_row_t){
         .id = (uint64_t)number(fields[0]),
         .tenant = (uint32_t)number(fields[1]),
         .queue = (uint32_t)number(fields[2]),
-        .priority = (uint8_t)number(fields[3]),
-        .is_blob = number(fields[4]) != 0,
-        .releases = number(fields[5]) != 0,
-        .past_window = number(fields[6]) != 0,
-        .due_ms = fields[7].data == NULL ? TALLY_NEVER_DELAYED
-                                         : ms_until(number(fields[7]), now_us),
-        .age_ms = (now_us - number(fields[8])) / 1000,
-        .body_bytes = (uint32_t)number(fields[10]),
-        .deliveries = (int32_t)number(fields[11]),
-        .failures = (int32_t)number(fields[12]),
-        .crashes = (int32_t)number(fields[13]),
-        .batch_max = (int32_t)number(fields[14]),
-        .key = fields[15],
+        .body_bytes = (uint32_t)number(fields[3]),
+        .due_ms = fields[4].data == NULL ? TALLY_NEVER_DELAYED
+                                         : ms_until(number(fields[4]), now_us),
+        .age_ms = (now_us - number(fields[5])) / 1000,
+        .key = fields[7],
+        .priority = TALLY_PRIORITY_DEFAULT,
     };
-    if (fields[16].data != NULL) {
-        assert(fields[16].size == TALLY_SENDER_BYTES);
+    if (fields[8].data != NULL) {
+        assert(fields[8].size == TALLY_SENDER_BYTES);
         message->asked = true;
-        memcpy(message->asker.sender, fields[16].data, TALLY_SENDER_BYTES);
-        message->asker.sequence = (uint64_t)number(fields[17]);
-        message->asker.item = (uint16_t)number(fields[18]);
+        memcpy(message->asker.sender, fields[8].data, TALLY_SENDER_BYTES);
+        message->asker.sequence = (uint64_t)number(fields[9]);
+        message->asker.item = (uint16_t)number(fields[10]);
+    }
+    if (fields[11].data != NULL) {
+        decode_rest(fields[11], message);
     }
 }
 

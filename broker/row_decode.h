@@ -14,11 +14,14 @@
     "q.batch_max, q.window_ms, q.window_count, q.exclusive, q.keep_blobs, q.result_kept_ms, "      \
     "q.dedupe_kept_ms"
 
+//  What most messages have at its default comes as one null: sending each by itself would be half of a start's work.
 #define TALLY_MESSAGE_COLUMNS                                                                      \
-    "m.id, m.tenant, m.queue, m.priority, m.is_blob, m.releases, m.past_window, "                  \
-    "m.due, m.created_at, now(), octet_length(m.body), m.deliveries, m.failures, m.crashes, "      \
-    "m.batch_max, m.key, m.sender, m.sequence, m.item"
-#define TALLY_MESSAGE_FIELDS 19
+    "m.id, m.tenant, m.queue, octet_length(m.body), m.due, m.created_at, now(), m.key, m.sender, " \
+    "m.sequence, m.item, case when m.priority = 1 and m.deliveries = 0 and m.failures = 0 and "    \
+    "m.crashes = 0 and m.batch_max = 0 and not (m.is_blob or m.releases or m.past_window) "        \
+    "then null else array[m.priority, m.is_blob::integer, m.releases::integer, "                   \
+    "m.past_window::integer, m.deliveries, m.failures, m.crashes, m.batch_max] end as rest"
+#define TALLY_MESSAGE_FIELDS 12
 
 #define TALLY_LEASE_COLUMNS                                                                        \
     "l.id, l.tenant, l.queue, l.worker, "                                                          \
