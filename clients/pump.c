@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 //  An answer that others have overtaken for this many silences is asked for again.
 #define OVERTAKEN_SILENCES 5
@@ -37,12 +38,18 @@ tally_trouble_from(tally_trouble_t *trouble, const tally_error_t *error)
                       (const char *)error->text.data);
 }
 
+//  As long as the broker said and up to twice that, so that those who were refused together do not
+//  come back together.
 static int64_t
 retry_delay(const tally_error_t *error)
 {
+    uint32_t random = 0;
+    ssize_t got = getrandom(&random, sizeof random, 0);
+    assert(got == (ssize_t)sizeof random);    // so small a read is never cut short
     int64_t delay = error->retry_after_ms;
     delay = delay < RETRY_MS_MIN ? RETRY_MS_MIN : delay;
-    return delay > RETRY_MS_MAX ? RETRY_MS_MAX : delay;
+    delay = delay > RETRY_MS_MAX ? RETRY_MS_MAX : delay;
+    return delay + random % delay;
 }
 
 static bool

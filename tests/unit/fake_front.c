@@ -33,9 +33,11 @@ answer(fake_front_t *self, const tally_wire_t *wire)
 static void
 refuse(fake_front_t *self, tally_wire_t *wire, uint64_t request, int code)
 {
+    int told_ms = atomic_load(&self->refuse_for_ms);
+    uint32_t later_ms = told_ms == 0 ? 20 : (uint32_t)told_ms;
     tally_error_t error = {.code = (uint16_t)code,
                            .index = TALLY_NO_INDEX,
-                           .retry_after_ms = code / 100 == 2 ? 20 : 0,
+                           .retry_after_ms = code / 100 == 2 ? later_ms : 0,
                            .text = tally_bytes_of("as the test says")};
     tally_error_write(wire, request, &error);
     answer(self, wire);

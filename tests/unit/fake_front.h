@@ -25,6 +25,7 @@ typedef struct {
     atomic_int lose_confirms;    // sends that it stores without an answer
     atomic_int refuse;           // sends answered with refuse_code
     atomic_int refuse_code;
+    atomic_int refuse_for_ms;       // what a refusal for now says; 0: 20
     atomic_int refuse_hellos;       // hellos answered with refuse_code
     atomic_int forget;              // frames answered with STATE, as if it knew no one
     atomic_bool mute;               // takes nothing

@@ -199,6 +199,28 @@ a_busy_broker_is_asked_again_under_the_same_number(void **state)
     assert_int_equal(f->front.order[3], sequence);
 }
 
+//  The broker sends all of them away for the same time; they were sent in their order, and do not come back in it.
+static void
+those_who_were_refused_together_do_not_come_back_together(void **state)
+{
+    enum { SENDS = 200, REFUSED_MS = 300 };
+    struct fixture *f = *state;
+    tally_client_set_silence(f->client, WAIT_MS);    // nothing is repeated but by the refusal
+    atomic_store(&f->front.refuse_code, TALLY_E_BUSY);
+    atomic_store(&f->front.refuse_for_ms, REFUSED_MS);
+    atomic_store(&f->front.refuse, SENDS);
+    for (int i = 0; i < SENDS; i++) {
+        send_one(f);
+    }
+    assert_int_equal(tally_client_flush(f->client, WAIT_MS), 0);
+    assert_int_equal(atomic_load(&f->front.sends), 2 * SENDS);
+    int turns_back = 0;
+    for (int i = SENDS + 1; i < 2 * SENDS; i++) {
+        turns_back += f->front.order[i] < f->front.order[i - 1];
+    }
+    assert_true(turns_back >= 5);
+}
+
 static void
 a_busy_broker_is_an_event_when_told_not_to_retry(void **state)
 {
@@ -555,6 +577,7 @@ main(int argc, char **argv)
         TEST(flush_waits_until_nothing_is_unconfirmed),
         TEST(a_refused_send_is_an_event_with_its_reason),
         TEST(a_busy_broker_is_asked_again_under_the_same_number),
+        TEST(those_who_were_refused_together_do_not_come_back_together),
         TEST(a_busy_broker_is_an_event_when_told_not_to_retry),
         TEST(the_reason_for_waiting_is_told_when_the_time_is_over),
         TEST(what_breaks_a_limit_is_refused_before_it_is_sent),
