@@ -125,8 +125,7 @@ tally_export_store_survey(tally_db_t *db, const tally_export_key_t *key, const c
 //  ---- the row -----------------------------------------------------------------------------------
 
 //  Late or not: the lease's row, kept until the statement ends.
-#define HELD                                                                                       \
-    "held as (select l.id from tally.lease l where l.id = $3 and $2 = any (l.messages) for share)"
+#define HELD "held as (select h.id from tally.hold_lease($3::bigint, $2::bigint) h (id))"
 
 static tally_export_answer_t
 insert_row(tally_db_t *db, const tally_export_key_t *key, const char *survey, const char *format,

@@ -169,6 +169,8 @@ static tally_export_answer_t
 require_schema(tally_export_table_t *self)
 {
     static const char look[] = "select to_regclass('tally_export.progress') is not null";
+    //  Asked first: to make one `if not exists` needs the right to make one that is missing.
+    static const char look_schema[] = "select to_regnamespace('tally_export') is not null";
     static const char lock[] = "select pg_advisory_xact_lock(hashtextextended('tally_export', 0))";
     tally_params_t none = {0};
     tally_rows_t rows;
@@ -181,10 +183,15 @@ require_schema(tally_export_table_t *self)
         answer = run(self, lock, &none, NULL);
     }
     if (answer == TALLY_EXPORT_OK) {
+        answer = run(self, look_schema, &none, &rows);
+    }
+    if (answer == TALLY_EXPORT_OK && !tally_rows_bool(&rows, 0, 0)) {
+        answer = conclude(self, tally_db_script(self->db, "create schema tally_export"));
+    }
+    if (answer == TALLY_EXPORT_OK) {
         answer = conclude(
             self, tally_db_script(
                       self->db,
-                      "create schema if not exists tally_export;"
                       "create table if not exists tally_export.progress ("
                       "  export bigint primary key, lease bigint not null, tenant text not null,"
                       "  survey text not null, table_name text not null,"

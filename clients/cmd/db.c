@@ -7,14 +7,18 @@
 
 #include "clients/cmd/command.h"
 #include "clients/cmd/home.h"
+#include "clients/cmd/roles_store.h"
 #include "lib/alloc.h"
 #include "lib/migrations.h"
 #include "lib/nearest.h"
 
 static const char help[] =
-    "usage: tally db migrate|status [--db CONNINFO] [--dir DIR] [--json]\n\n"
+    "usage: tally db migrate|status|roles [--db CONNINFO] [--dir DIR] [--json]\n\n"
     "  migrate    bring the schema of the database to this build's version (forward only)\n"
-    "  status     show both versions\n\n"
+    "  status     show both versions\n"
+    "  roles      as a superuser: roles for broker, workers and readers, each with its least "
+    "rights;\n"
+    "             again after each migration\n\n"
     "The database is the one of --db, else TALLY_DB, else of the instance in --dir or TALLY_DIR.\n";
 
 struct request {
@@ -33,7 +37,7 @@ parse(struct request *request, int argc, char **argv)
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
-    static const char *const verbs[] = {"migrate", "status"};
+    static const char *const verbs[] = {"migrate", "status", "roles"};
     optind = 0;
     for (int letter; (letter = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         switch (letter) {
@@ -55,9 +59,14 @@ parse(struct request *request, int argc, char **argv)
         }
     }
     request->verb = optind + 1 == argc ? argv[optind] : "";
-    if (strcmp(request->verb, "migrate") != 0 && strcmp(request->verb, "status") != 0) {
-        const char *nearest = tally_nearest(tally_bytes_of(request->verb), verbs, 2);
-        fprintf(stderr, "tally db: say migrate or status%s%s%s\n    see: tally db --help\n",
+    bool known = false;
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
+        known = known || strcmp(request->verb, verbs[i]) == 0;
+    }
+    if (!known) {
+        const char *nearest = tally_nearest(tally_bytes_of(request->verb), verbs,
+                                            sizeof verbs / sizeof verbs[0]);
+        fprintf(stderr, "tally db: say migrate, status or roles%s%s%s\n    see: tally db --help\n",
                 nearest == NULL ? "" : "; did you mean \"", nearest == NULL ? "" : nearest,
                 nearest == NULL ? "" : "\"?");
         return TALLY_EXIT_USAGE;
@@ -121,6 +130,22 @@ run_migrate(tally_db_t *db)
     return code;
 }
 
+static int
+run_roles(tally_db_t *db)
+{
+    tally_db_outcome_t outcome = tally_db_connect(db);
+    if (outcome == TALLY_DB_DONE) {
+        outcome = tally_roles_store_apply(db);
+    }
+    if (outcome != TALLY_DB_DONE) {
+        int code = fail(tally_db_error(db));
+        tally_db_rollback(db);
+        return outcome == TALLY_DB_REJECT ? TALLY_EXIT_DENIED : code;
+    }
+    puts("roles tally_owner, tally_broker, tally_worker and tally_reader have their rights");
+    return TALLY_EXIT_OK;
+}
+
 int
 tally_cmd_db(int argc, char **argv)
 {
@@ -134,9 +159,10 @@ tally_cmd_db(int argc, char **argv)
         return TALLY_EXIT_CONFIG;
     }
     tally_db_t *db = tally_db_new(conninfo, "tally db");
+    bool roles = strcmp(request.verb, "roles") == 0;
     bool migrates = strcmp(request.verb, "migrate") == 0;
-    code = migrates ? run_migrate(db) : TALLY_EXIT_OK;
-    if (code == TALLY_EXIT_OK) {
+    code = migrates ? run_migrate(db) : roles ? run_roles(db) : TALLY_EXIT_OK;
+    if (code == TALLY_EXIT_OK && !roles) {
         code = run_status(db, request.json);
     }
     tally_db_destroy(&db);

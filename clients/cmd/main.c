@@ -36,8 +36,8 @@ static const tally_command_t down = {
 static const tally_command_t db = {
     .name = "db",
     .section = "ADMIN",
-    .arguments = "migrate|status",
-    .summary = "the schema of the database",
+    .arguments = "migrate|status|roles",
+    .summary = "the schema of the database, and who may do what in it",
     .own = tally_cmd_db,
 };
 
