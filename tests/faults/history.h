@@ -141,7 +141,7 @@ typedef enum {
 #define TALLY_HISTORY_TEXT_BYTES 32
 #define TALLY_HISTORY_NUMBER_MAX 63    // of queues, and of fault kinds
 #define TALLY_HISTORY_TENANT_MAX 1023
-#define TALLY_HISTORY_PROCESS_MAX 65535
+#define TALLY_HISTORY_PROCESS_MAX 1048575
 
 //  255 means that or more.
 typedef struct {

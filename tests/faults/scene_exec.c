@@ -10,7 +10,7 @@
 #include "lib/alloc.h"
 #include "tests/faults/scene.h"
 
-#define LIVES_MAX 100000    // of one member; its processes are numbered on from slot * LIVES_MAX
+#define LIVES_MAX 10000    // of one member; its processes are numbered on from slot * LIVES_MAX
 
 void
 tally_scene_exec_postgres(void *scene)

@@ -73,15 +73,15 @@ static void
 results_fill_a_plan_like_bodies(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_asks(scene, 3);
-    char *body = calloc(1, TALLY_BLOB_BYTES_MAX);
-    for (size_t i = 0; i < 3; i++) {
+    uint64_t lease = lease_asks(scene, 2);
+    char *body = calloc(1, TALLY_PLAN_BYTES_MAX / 2);
+    for (size_t i = 0; i < 2; i++) {
         assert_false(tally_core_full(scene->core));
         tally_record_t record = {
             .kind = TALLY_RECORD_RESULT,
             .lease = lease,
             .count = 1,
-            .body = {body, TALLY_BLOB_BYTES_MAX},
+            .body = {body, TALLY_PLAN_BYTES_MAX / 2},
         };
         uint64_t message = scene_message(scene, 0, i);
         assert_true(scene_record(scene, &record, &message));
