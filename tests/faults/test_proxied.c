@@ -12,8 +12,10 @@
 #include <cmocka.h>
 
 #include "clients/cmd/home.h"
+#include "clients/tally.h"
 #include "lib/alloc.h"
 #include "lib/clock.h"
+#include "lib/limits.h"
 #include "tests/faults/proxy_child.h"
 #include "tests/integration/instance.h"
 #include "tests/integration/survey_data.h"
@@ -21,12 +23,14 @@
 #define RESPONSES 6000
 #define FAULTS_MS 8000
 #define BETWEEN_MS 120
+#define SNAPSHOT_MS 1000    // between two publications of what holds
 
 struct fixture {
     tally_instance_t *instance;
     tally_proxy_child_t *proxy;
     survey_data_t data;
     unsigned random;
+    tally_feed_t *feed;
 };
 
 //  ---- an instance behind a proxy -----------------------------------------------------------------
@@ -93,6 +97,7 @@ tear_down(void **state)
 {
     struct fixture *f = *state;
     survey_data_free(&f->data);
+    tally_feed_destroy(&f->feed);
     int rc = tally_instance_destroy(&f->instance);
     rc = tally_proxy_child_stop(&f->proxy) == 0 ? rc : -1;
     free(f);
@@ -211,6 +216,29 @@ statistics_are_exact_whatever_happens_to_connections(void **state)
     assert_true(tally_proxy_child_count(f->proxy, "*", "swallowed_bytes") > 0);
 }
 
+//  Its connection is a black hole and stays one: only the heartbeats of libzmq tell.  The next connection is sound.
+static void
+a_subscriber_in_a_black_hole_connects_again(void **state)
+{
+    struct fixture *f = *state;
+    char *endpoint = tally_format("ipc://%s/p/feed", tally_instance_dir(f->instance));
+    f->feed = tally_feed_new(endpoint);
+    free(endpoint);
+    assert_non_null(f->feed);
+    assert_int_equal(tally_feed_subscribe(f->feed, "broker"), 0);
+    tally_publication_t publication;
+    assert_int_equal(tally_feed_next(f->feed, 10000, &publication), 0);
+    tally_proxy_child_tell(f->proxy, "swallow feed/open both");
+    while (tally_feed_next(f->feed, 3 * SNAPSHOT_MS, &publication) == 0) {
+    }
+    assert_int_equal(tally_feed_next(f->feed,
+                                     TALLY_HEARTBEAT_MS + TALLY_HEARTBEAT_TIMEOUT_MS + 5000,
+                                     &publication),
+                     0);
+    assert_true(publication.lost > 0);
+    tally_proxy_child_tell(f->proxy, "heal *");
+}
+
 int
 main(int argc, char **argv)
 {
@@ -219,6 +247,7 @@ main(int argc, char **argv)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_connection_passes_the_proxy),
+        cmocka_unit_test(a_subscriber_in_a_black_hole_connects_again),
         cmocka_unit_test(statistics_are_exact_whatever_happens_to_connections),
     };
     return cmocka_run_group_tests_name("proxied", tests, set_up, tear_down);
