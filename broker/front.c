@@ -265,6 +265,7 @@ static void
 empty_lobby(tally_broker_t *self)
 {
     tally_waiting_t waiting;
+    self->lobby_moves = self->lobby_moves || self->collecting.count == 0;
     while (self->state == TALLY_SERVING && self->lobby_moves) {
         self->lobby_moves = self->collecting.count < TALLY_PLAN_INPUTS_MAX
                             && tally_lobby_leave(self->lobby, has_place, self, &waiting);
