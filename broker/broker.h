@@ -187,6 +187,8 @@ void tally_front_count_connection(tally_broker_t *self, const tally_principal_t 
 //  ---- peers.c: workers' processes and the sink ----
 void tally_peers_hello(tally_broker_t *self, tally_caller_t *caller, uint64_t request,
                        tally_chunk_t *frame);
+//  Its key is recorded, or not: the answer to its hello.
+void tally_peers_recorded(tally_broker_t *self, const tally_read_t *read);
 //  Does this worker, or whoever holds this lease, have that key?
 bool tally_peers_own(const tally_broker_t *self, uint64_t number, const char *key);
 void tally_peers_goodbye(tally_broker_t *self, uint64_t route);

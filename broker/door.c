@@ -8,6 +8,7 @@
 #include <sodium.h>
 
 #include "broker/door_test.h"
+#include "broker/table.h"
 #include "broker/zap.h"
 #include "lib/alloc.h"
 #include "lib/key_file.h"
@@ -26,6 +27,7 @@ struct tally_door {
     int64_t version;    // of the principals we have
     bool looking;
     int64_t look_at_ms;
+    tally_table_t former;          // by worker: its key; owned
     tally_socket_curve_t curve;    // lent last
     char domain[TALLY_DOMAIN_BYTES_MAX + 1];
 };
@@ -111,6 +113,12 @@ tally_door_destroy(tally_door_t **self_p)
     tally_reader_destroy(&self->reader);
     tally_zap_destroy(&self->zap);
     tally_keyring_destroy(&self->keyring);
+    size_t at = 0;
+    for (void *key = tally_table_each(&self->former, &at); key != NULL;
+         key = tally_table_each(&self->former, &at)) {
+        free(key);
+    }
+    tally_table_free(&self->former);
     sodium_munlock(&self->server, sizeof self->server);    // zeroes it
     free(self);
     *self_p = NULL;
@@ -226,6 +234,21 @@ replace(tally_door_t *self, tally_principal_list_t *list, int64_t now_ms)
                    tally_keyring_count(self->keyring));
 }
 
+static void
+add_former(void *context, uint64_t number, tally_bytes_t key)
+{
+    tally_door_t *self = context;
+    if (tally_table_find(&self->former, number) == NULL) {
+        tally_table_put(&self->former, number, tally_strndup(key.data, key.size));
+    }
+}
+
+const char *
+tally_door_former(const tally_door_t *self, uint64_t number)
+{
+    return tally_table_find(&self->former, number);
+}
+
 int
 tally_door_load(tally_door_t *self, int64_t now_ms)
 {
@@ -237,7 +260,9 @@ tally_door_load(tally_door_t *self, int64_t now_ms)
     tally_db_outcome_t outcome = tally_door_store_load(store, 0, &list);
     if (outcome == TALLY_DB_DONE) {
         replace(self, &list, now_ms);
-    } else {
+        outcome = tally_door_store_workers(store, add_former, self);
+    }
+    if (outcome != TALLY_DB_DONE) {
         tally_log_error("could not read the principals: %s", tally_door_store_error(store));
     }
     tally_door_store_destroy(&store);

@@ -28,7 +28,7 @@ typedef struct {
 //  Reads the server's key and starts the ZAP handler: before any listener is bound.  NULL with an exit code in *code.
 tally_door_t *tally_door_new(const tally_door_options_t *options, int *code);
 void tally_door_destroy(tally_door_t **self_p);
-//  Reads the principals, waiting for PostgreSQL.  0, or an exit code (the log says why).
+//  Reads the principals, and whose the leases are, waiting for PostgreSQL.  0, or an exit code (the log says why).
 int tally_door_load(tally_door_t *self, int64_t now_ms) TALLY_MUST_CHECK;
 
 bool tally_door_locked(const tally_door_t *self);    // CURVE
@@ -49,6 +49,9 @@ tally_door_of_key(const tally_door_t *self, const char *key, int64_t now_ms);
 //  A sender as the core knows it: each key has senders of its own, whatever they are called on the wire.
 void tally_door_sender(const tally_principal_t *who, const uint8_t wire[TALLY_SENDER_BYTES],
                        uint8_t own[TALLY_SENDER_BYTES]);
+
+//  The key that this worker's number was given to by a broker before us; NULL: not known, or it held nothing.
+const char *tally_door_former(const tally_door_t *self, uint64_t number);
 
 //  The reader of the door alone: nothing that takes long is asked of it.
 tally_reader_t *tally_door_reader(tally_door_t *self);

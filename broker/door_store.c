@@ -159,6 +159,38 @@ tally_principal_list_free(tally_principal_list_t *list)
     *list = (tally_principal_list_t){0};
 }
 
+//  ---- workers -------------------------------------------------------------------------------------
+
+tally_db_outcome_t
+tally_door_store_add_worker(tally_door_store_t *self, uint64_t number, const char *key)
+{
+    static const char sql[] = "insert into tally.worker_key (number, key) values ($1, $2) "
+                              "on conflict (number) do nothing";
+    tally_params_t params = {0};
+    tally_params_int8(&params, (int64_t)number);
+    tally_params_text(&params, tally_bytes_of(key));
+    tally_db_outcome_t outcome = run(self, sql, &params, NULL);
+    tally_params_free(&params);
+    return outcome;
+}
+
+tally_db_outcome_t
+tally_door_store_workers(tally_door_store_t *self, tally_worker_key_fn *fn, void *context)
+{
+    static const char forget[] = "delete from tally.worker_key k where not exists "
+                                 "(select from tally.lease l where l.worker = k.number)";
+    static const char read[] = "select number, key from tally.worker_key";
+    tally_rows_t rows;
+    tally_db_outcome_t outcome = run(self, forget, NULL, NULL);
+    if (outcome == TALLY_DB_DONE) {
+        outcome = run(self, read, NULL, &rows);
+    }
+    for (int i = 0; outcome == TALLY_DB_DONE && i < rows.rows; i++) {
+        fn(context, (uint64_t)tally_rows_int8(&rows, i, 0), tally_rows_bytes(&rows, i, 1));
+    }
+    return outcome;
+}
+
 //  ---- audit ---------------------------------------------------------------------------------------
 
 tally_db_outcome_t

@@ -2,7 +2,7 @@
 //  door_store - principals as PostgreSQL has them, and the audit record.
 //
 //  A blocking connection of its own, so that a revoked key is never waiting behind somebody's blob.  It reads
-//  tally.principal and adds to tally.audit; it can change nothing.
+//  tally.principal, adds to tally.audit and tally.worker_key, and can change nothing of them.
 
 #ifndef TALLY_DOOR_STORE_H
 #define TALLY_DOOR_STORE_H
@@ -28,6 +28,14 @@ typedef struct {
 tally_db_outcome_t tally_door_store_load(tally_door_store_t *self, int64_t known,
                                          tally_principal_list_t *list) TALLY_MUST_CHECK;
 void tally_principal_list_free(tally_principal_list_t *list);
+
+//  Whose key a worker's number is given to.
+tally_db_outcome_t tally_door_store_add_worker(tally_door_store_t *self, uint64_t number,
+                                               const char *key) TALLY_MUST_CHECK;
+//  Those that hold leases; others are forgotten.
+typedef void tally_worker_key_fn(void *context, uint64_t number, tally_bytes_t key);
+tally_db_outcome_t tally_door_store_workers(tally_door_store_t *self, tally_worker_key_fn *fn,
+                                            void *context) TALLY_MUST_CHECK;
 
 //  Texts are UTF-8; `key` "" for none.
 typedef struct {

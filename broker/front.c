@@ -385,6 +385,9 @@ tally_front_read(tally_broker_t *self, tally_read_t **read_p)
     case TALLY_READ_AUDIT_RESULT:
         tally_admin_read(self, read);
         break;
+    case TALLY_READ_WORKER:
+        tally_peers_recorded(self, read);
+        break;
     case TALLY_READ_PRINCIPALS:
         tally_door_take(self->door, read, self->now_ms);
         break;

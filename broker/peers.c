@@ -98,6 +98,30 @@ open_lane(tally_broker_t *self, const tally_peer_t *peer)
                           tally_door_curve(self->door, TALLY_DOMAIN_LANE, peer->key));
 }
 
+static void
+refuse_unrecorded(tally_broker_t *self, tally_peer_t *peer, uint64_t request)
+{
+    const tally_fault_t fault = {TALLY_E_AWAY, TALLY_NO_INDEX,
+                                 "PostgreSQL is away; say hello again later"};
+    tally_front_refuse(self, peer->route, request, fault, 1000);
+    leave(self, peer, TALLY_GONE_GOODBYE, "its key could not be recorded");
+}
+
+//  Whose number it is must be known to a broker after us before it is given a lease.
+static void
+record_key(tally_broker_t *self, tally_peer_t *peer, uint64_t request)
+{
+    tally_read_t *read = tally_read_new(TALLY_READ_WORKER);
+    read->worker = peer->number;
+    read->route = peer->route;
+    read->request = request;
+    memcpy(read->key, peer->key, sizeof read->key);
+    if (tally_reader_ask(tally_door_reader(self->door), &read) == -1) {
+        tally_read_destroy(&read);
+        refuse_unrecorded(self, peer, request);
+    }
+}
+
 void
 tally_peers_hello(tally_broker_t *self, tally_caller_t *caller, uint64_t request,
                   tally_chunk_t *frame)
@@ -136,7 +160,28 @@ tally_peers_hello(tally_broker_t *self, tally_caller_t *caller, uint64_t request
     caller->worker = peer->number;
     *TALLY_PUSH(&self->peers) = peer;
     tally_broker_watch(self, tally_lane_fd(peer->lane), peer);
+    if (tally_door_locked(self->door)) {
+        record_key(self, peer, request);    // tally_peers_recorded goes on
+        return;
+    }
     write_welcome(self, request, caller, peer);
+    TALLY_FAILPOINT(WORKER_WELCOMED);
+    tally_peers_look(self, peer);
+}
+
+void
+tally_peers_recorded(tally_broker_t *self, const tally_read_t *read)
+{
+    tally_peer_t *peer = tally_peers_find(self, read->worker);
+    const tally_caller_t *caller = tally_callers_find(self->callers, read->route);
+    if (peer == NULL || peer->doomed || caller == NULL || caller->worker != peer->number) {
+        return;    // gone, or it said hello again meanwhile
+    }
+    if (read->database != TALLY_DB_DONE) {
+        refuse_unrecorded(self, peer, read->request);
+        return;
+    }
+    write_welcome(self, read->request, caller, peer);
     TALLY_FAILPOINT(WORKER_WELCOMED);
     tally_peers_look(self, peer);
 }
@@ -289,7 +334,8 @@ tally_peers_own(const tally_broker_t *self, uint64_t number, const char *key)
         return true;    // the token decides, whoever brings it
     }
     const tally_peer_t *peer = tally_peers_find(self, number);
-    return peer != NULL && strcmp(peer->key, key) == 0;
+    const char *owner = peer != NULL ? peer->key : tally_door_former(self->door, number);
+    return owner != NULL && strcmp(owner, key) == 0;
 }
 
 //  The worker that speaks, and the holder of each lease it speaks of, have the key of this connection.

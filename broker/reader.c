@@ -211,6 +211,9 @@ answer(tally_recover_store_t *store, tally_door_store_t *door, tally_read_t *rea
     case TALLY_READ_PRINCIPALS:
         read->database = tally_door_store_load(door, read->version, &read->principals);
         break;
+    case TALLY_READ_WORKER:
+        read->database = tally_door_store_add_worker(door, read->worker, read->key);
+        break;
     case TALLY_READ_AUDIT: {
         const tally_audit_t audit = {read->note.who, read->note.key, read->note.action,
                                      read->note.request};

@@ -24,7 +24,8 @@ typedef enum {
     TALLY_READ_SNAPSHOT,       // -> json (object: who holds the oldest snapshot; null: nobody)
     //  of the door's reader alone
     TALLY_READ_PRINCIPALS,      // version -> principals
-    TALLY_READ_AUDIT,           // note -> audit; the one thing written here, and only added
+    TALLY_READ_WORKER,          // worker, key: written as well
+    TALLY_READ_AUDIT,           // note -> audit; written here, and only added
     TALLY_READ_AUDIT_RESULT,    // audit, note.result
 } tally_read_kind_t;
 
@@ -57,6 +58,7 @@ typedef struct {
     int64_t audit;                         // the action that this is part of; 0: none
     tally_audit_note_t note;
     int64_t version;
+    uint64_t worker;
     //  the answer
     tally_db_outcome_t database;    // DONE, or why there is none
     bool found;

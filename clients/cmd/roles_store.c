@@ -54,6 +54,7 @@ static const struct {
     {"select, insert, delete", "tally.tick, tally.blob, tally.dead_letter", "tally_broker"},
     {"select, update, delete", "tally.inbox", "tally_broker"},    // update: to lock its rows
     {"select, insert", "tally.audit", "tally_broker"},
+    {"select, insert, delete", "tally.worker_key", "tally_broker"},
     {"select, insert", "tally.audit_result", "tally_broker"},
     {"execute", "function tally.tick_refused", "tally_broker"},
 

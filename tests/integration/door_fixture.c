@@ -36,8 +36,9 @@ door_fixture_set_up(void **state)
     f->acme = door_scene_key(s, "acme-1", "client", "{acme}", "{*}", "{send,ask,read,admin}");
     f->beta = door_scene_key(s, "beta-1", "client", "{beta}", "{*}", "{send,ask,read,admin}");
     f->monitor = door_scene_key(s, "monitor-1", "monitor", "{*}", "{*}", "{read}");
-    f->worker = door_scene_key(s, "worker-1", "worker", "{*}", "{mail,one,two,three}", "{work}");
-    f->other_worker = door_scene_key(s, "worker-2", "worker", "{*}", "{mail,one,two,three}",
+    f->worker = door_scene_key(s, "worker-1", "worker", "{*}", "{mail,one,two,three,four}",
+                               "{work}");
+    f->other_worker = door_scene_key(s, "worker-2", "worker", "{*}", "{mail,one,two,three,four}",
                                      "{work}");
     await_key(s, &f->other_worker);    // and with it those before
     f->operator= door_scene_client(s, &s->operator_key);

@@ -204,10 +204,10 @@ door_scene_new(void)
     self->feed = in_dir(self, "ipc://", "feed");
     self->context = zmq_ctx_new();
     write_server_key(self);
-    door_scene_sql(self,
-                   "insert into tally.tenant (id, name) values (11, 'acme'), (12, 'beta');"
-                   "insert into tally.queue (name, visibility_ms) "
-                   "values ('mail', 10000), ('one', 10000), ('two', 10000), ('three', 10000)");
+    door_scene_sql(self, "insert into tally.tenant (id, name) values (11, 'acme'), (12, 'beta');"
+                         "insert into tally.queue (name, visibility_ms) "
+                         "values ('mail', 10000), ('one', 10000), ('two', 10000), ('three', "
+                         "10000), ('four', 60000)");
     self->operator_key = door_scene_key(self, "root", "operator", "{*}", "{*}",
                                         "{send,ask,read,admin}");
     int code = door_scene_start(self, NULL);

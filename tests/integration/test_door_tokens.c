@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <zmq.h>
@@ -118,6 +119,40 @@ a_lease_is_its_holders_whoever_else_knows_its_token(void **state)
     assert_int_not_equal(zmq_send(holder.sink, s->wire.data, s->wire.size, 0), -1);
     int64_t deadline_at_ms = tally_clock_now_ms() + DOOR_ANSWER_MS;
     while (door_scene_number(s, messages_of_one) > 0) {
+        assert_true(tally_clock_now_ms() < deadline_at_ms);
+        poll(NULL, 0, 5);
+    }
+}
+
+//  A successor knows whose the leases are, although none of its workers has said hello to it.
+static void
+a_lease_is_its_holders_after_a_restart_too(void **state)
+{
+    static const char messages_of_four[] =
+        "select count(*) from tally.message m join tally.queue q on q.id = m.queue "
+        "where q.name = 'four'";
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    struct working holder = start_work(f, &f->worker, "four");
+    take_lease(f, &holder, "four");
+    door_scene_close(&f->operator);
+    kill(s->broker, SIGKILL);
+    door_scene_stop(s);
+    assert_int_equal(door_scene_start(s, NULL), -1);
+    f->operator= door_scene_client(s, &s->operator_key);
+    int64_t refused = door_fixture_counter(f, "frames_refused");
+    void *thief = door_fixture_keep(f, door_scene_connect(s, ZMQ_PUSH, s->sink, &f->other_worker,
+                                                          s->server.public_key));
+    door_write_record(s, TALLY_RECORD_SETTLE, holder.number, holder.lease);
+    assert_int_not_equal(zmq_send(thief, s->wire.data, s->wire.size, 0), -1);
+    door_fixture_await(f, "frames_refused", refused + 1);
+    assert_int_equal(door_scene_number(s, messages_of_four), 1);
+    void *own = door_fixture_keep(f, door_scene_connect(s, ZMQ_PUSH, s->sink, &f->worker,
+                                                        s->server.public_key));
+    door_write_record(s, TALLY_RECORD_SETTLE, holder.number, holder.lease);
+    assert_int_not_equal(zmq_send(own, s->wire.data, s->wire.size, 0), -1);
+    int64_t deadline_at_ms = tally_clock_now_ms() + 2500;    // before it would be returned
+    while (door_scene_number(s, messages_of_four) > 0) {
         assert_true(tally_clock_now_ms() < deadline_at_ms);
         poll(NULL, 0, 5);
     }
@@ -354,6 +389,8 @@ main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(a_lease_is_its_holders_whoever_else_knows_its_token,
+                                  door_fixture_close_sockets),
+        cmocka_unit_test_teardown(a_lease_is_its_holders_after_a_restart_too,
                                   door_fixture_close_sockets),
         cmocka_unit_test_teardown(a_lane_is_its_workers_and_strangers_do_not_close_it,
                                   door_fixture_close_sockets),

@@ -406,7 +406,7 @@ each_role_has_exactly_these_rights(void **state)
         "result tally_broker=arwd, sender tally_broker=arwd, statistic tally_reader=r, "
         "statistic tally_worker=arwd, survey tally_reader=r, survey tally_worker=arwd, "
         "tenant tally_broker=arw, tenant tally_worker=r, term tally_broker=arw, "
-        "tick tally_broker=ard, worker tally_worker=arwd";
+        "tick tally_broker=ard, worker tally_worker=arwd, worker_key tally_broker=ard";
     char *given = text_of(
         f->owner, "select string_agg(item, ', ' order by item collate \"C\") from (select "
                   "c.relname || ' ' || "
