@@ -23,6 +23,7 @@
 #include "broker/reader.h"
 #include "broker/recover_store.h"
 #include "broker/tick_store.h"
+#include "lib/owner.h"
 
 //  What the outside fixed at start; borrowed from the configuration.
 typedef struct {
@@ -91,6 +92,7 @@ typedef struct {
     uint64_t epoch;
     int64_t now_ms, started_ms, active_since_ms;
 
+    tally_owner_t owner;    // the loop's thread, of all sockets
     zsock_t *front, *sink;
     bool sink_inside;                        // within a multipart, which the protocol does not have
     char *front_endpoint, *sink_endpoint;    // as bound

@@ -531,6 +531,7 @@ take_message(tally_broker_t *self)
 bool
 tally_front_turn(tally_broker_t *self, size_t frames_max)
 {
+    tally_owner_require(&self->owner);
     empty_lobby(self);
     for (size_t taken = 0; taken < frames_max; taken++) {
         bool full = tally_lobby_full(self->lobby)

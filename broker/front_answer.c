@@ -11,6 +11,7 @@
 void
 tally_front_answer(tally_broker_t *self, uint64_t route)
 {
+    tally_owner_require(&self->owner);
     if (TALLY_FAILPOINT_FAILS(ANSWER_SEND)) {
         self->counters.replies_lost++;
         return;

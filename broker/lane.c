@@ -13,6 +13,7 @@
 #include "broker/place.h"
 #include "lib/alloc.h"
 #include "lib/log.h"
+#include "lib/owner.h"
 #include "lib/socket.h"
 
 //  Notices come on top of deliveries; a stopped worker lets this many pile up, later ones are dropped.
@@ -20,6 +21,7 @@
 #define DESCRIPTORS 8    // what a lane takes: mailboxes, monitor, listener, connection, and some
 
 struct tally_lane {
+    tally_owner_t owner;    // of its sockets
     uint64_t worker;
     zsock_t *out;        // PUSH, bound
     zsock_t *monitor;    // PAIR, events of `out`
@@ -75,6 +77,7 @@ tally_lane_new(const char *pattern, const char *elsewhere, uint64_t worker, uint
     }
 
     tally_lane_t *self = tally_alloc(sizeof *self);
+    self->owner = tally_owner_here();
     self->worker = worker;
     self->state = TALLY_LANE_WAITING;
     char *endpoint = tally_place_of(pattern, worker);
@@ -188,6 +191,7 @@ take_event(tally_lane_t *self, int event, int value)
 tally_lane_state_t
 tally_lane_look(tally_lane_t *self)
 {
+    tally_owner_require(&self->owner);
     int value = 0;
     for (int event = next_event(self->monitor, &value); event != 0;
          event = next_event(self->monitor, &value)) {
@@ -205,6 +209,7 @@ tally_lane_state(const tally_lane_t *self)
 int
 tally_lane_send(tally_lane_t *self, tally_bytes_t frame)
 {
+    tally_owner_require(&self->owner);
     if (self->state != TALLY_LANE_OPEN) {
         return -1;
     }

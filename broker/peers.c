@@ -462,6 +462,7 @@ tally_sink_give_back(tally_broker_t *self, const tally_plan_lease_t *leases, siz
 bool
 tally_sink_turn(tally_broker_t *self, size_t frames_max)
 {
+    tally_owner_require(&self->owner);
     void *sink = zsock_resolve(self->sink);
     for (size_t taken = 0; taken < frames_max && self->collecting.count < TALLY_PLAN_INPUTS_MAX;
          taken++) {

@@ -333,6 +333,7 @@ main(int argc, char **argv)
         rc = find_endpoints(config, endpoints);
         tally_broker_t broker = {
             .epoll = -1,
+            .owner = tally_owner_here(),
             .options = {.front = endpoints[0],
                         .sink = endpoints[1],
                         .feed = endpoints[2],

@@ -10,6 +10,7 @@
 
 #include "lib/alloc.h"
 #include "lib/log.h"
+#include "lib/owner.h"
 #include "lib/socket.h"
 
 #define HELLO_ANSWER_MS 2000            // how long a front may take to answer
@@ -25,6 +26,7 @@
 typedef enum { LINK_CLOSED, LINK_GREETING, LINK_READY, LINK_OVER } link_state_t;
 
 struct tally_link {
+    tally_owner_t owner;    // of its sockets
     const tally_hello_t *hello;
     char *fronts;    // cut into strings at the commas
     const char **front_list;
@@ -78,6 +80,7 @@ tally_link_t *
 tally_link_new(const char *fronts, const tally_hello_t *hello, const tally_keys_t *keys)
 {
     tally_link_t *self = tally_alloc(sizeof *self);
+    self->owner = tally_owner_here();
     self->hello = hello;
     self->fronts = tally_strdup(fronts);
     self->keys = keys;
@@ -376,6 +379,7 @@ take_notice(tally_link_t *self, tally_cursor_t cursor)
 tally_lane_event_t
 tally_link_take(tally_link_t *self, zmq_msg_t *frame)
 {
+    tally_owner_require(&self->owner);
     tally_head_t head;
     tally_cursor_t cursor;
     while (self->state == LINK_READY && receive(self->lane, frame, &head, &cursor)) {
@@ -436,6 +440,7 @@ move_on(tally_link_t *self, int64_t now_ms)
 tally_link_event_t
 tally_link_advance(tally_link_t *self, int64_t now_ms)
 {
+    tally_owner_require(&self->owner);
     tally_link_event_t event = take_control(self, now_ms);
     if (event != TALLY_LINK_SAME) {
         return event;
@@ -509,6 +514,7 @@ tally_link_welcome(const tally_link_t *self)
 int
 tally_link_sink(tally_link_t *self, tally_bytes_t frame)
 {
+    tally_owner_require(&self->owner);
     if (self->state != LINK_READY) {
         return -1;
     }
