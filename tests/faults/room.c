@@ -124,6 +124,56 @@ static void __attribute__((noreturn)) stand_guard(const char *dir, int end)
     _exit(clean_up(dir) == 0 ? 0 : 1);
 }
 
+//  ---- what runs --------------------------------------------------------------------------------
+
+//  The file of /proc/PID, each byte that cannot be shown as a blank.
+static void
+copy_state(FILE *out, const char *pid, const char *file)
+{
+    char path[64], text[4096];
+    snprintf(path, sizeof path, "/proc/%.20s/%s", pid, file);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd == -1 ? -1 : read(fd, text, sizeof text);
+    if (fd != -1) {
+        close(fd);
+    }
+    fprintf(out, "  %s: ", file);
+    for (ssize_t i = 0; i < size; i++) {
+        bool shown = text[i] == '\n'
+                     || ((unsigned char)text[i] >= ' ' && (unsigned char)text[i] < 127);
+        fputc(shown ? text[i] : ' ', out);
+    }
+    fputc('\n', out);
+}
+
+void
+tally_room_write_state(const tally_room_t *self, const char *name)
+{
+    static const char *const files[] = {"cmdline", "stat", "wchan", "syscall", "stack"};
+    char *path = tally_room_file(self, name);
+    FILE *out = fopen(path, "we");
+    DIR *processes = opendir("/proc");
+    struct dirent *entry;
+    while (out != NULL && processes != NULL && (entry = readdir(processes)) != NULL) {
+        bool ours = strtol(entry->d_name, NULL, 10) > 1
+                    && (mentions(entry->d_name, "cmdline", self->dir)
+                        || works_in(entry->d_name, self->dir));
+        if (ours) {
+            fprintf(out, "%s\n", entry->d_name);
+            for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+                copy_state(out, entry->d_name, files[i]);
+            }
+        }
+    }
+    if (processes != NULL) {
+        closedir(processes);
+    }
+    if (out != NULL) {
+        fclose(out);
+    }
+    free(path);
+}
+
 //  ---- the room ---------------------------------------------------------------------------------
 
 tally_room_t *

@@ -19,6 +19,9 @@ int tally_room_destroy(tally_room_t **self_p);
 const char *tally_room_dir(const tally_room_t *self);
 //  From here on the directory stays, also when we die.
 void tally_room_keep(tally_room_t *self);
+//  Writes what each process of the room is doing, as far as the kernel says, into DIR/`name`: for looking at a run that
+//  stands still.
+void tally_room_write_state(const tally_room_t *self, const char *name);
 //  DIR/`name`; owned by the caller.
 char *tally_room_file(const tally_room_t *self, const char *name);
 //  Makes DIR/`name`, closed to others.  0 or -1.

@@ -126,6 +126,9 @@ heal_and_drain(run_t *self)
     if (self->report.pending == -1) {
         fprintf(stderr, "faults: could not look: %s\n", tally_db_error(self->scene->db));
     }
+    if (!self->report.healed || !self->report.drained) {
+        tally_room_write_state(self->scene->room, "log/state");
+    }
     self->report.drain_ms = tally_clock_now_ms() - healed_ms;
     tally_scene_phase(self->scene, TALLY_PHASE_DRAINED);
 }
