@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-//  fuzz_zap - a ZAP request of any parts, asked through the socket that libzmq asks through: one answer, and nobody is let
-//  in but who must be.
+//  fuzz_zap - a ZAP request of any parts, asked through the socket that libzmq asks through: one answer, and
+//  nobody is let in but who must be.
 //
-//  The first byte says which parts are the input's (a length, then the bytes) and which are as libzmq would send them.
-//  The handler's thread lives as long as the program: it has no state that a request could change.
+//  The first byte says which parts are the input's (a length, then the bytes) and which are as libzmq would send
+//  them.  The handler's thread lives as long as the program: it has no state that a request could change.
 //
 //  covers: broker/zap.c broker/keyring.c
 
