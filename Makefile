@@ -193,7 +193,8 @@ $(BUILD)/examples/%: clients/examples/%.c $(BUILD)/lib/libtally.so
 # ---- tests ----------------------------------------------------------------------------------------------
 # A test is linked to the folders whose headers it or its companions include, and to lib.
 
-companions = $(call object,$(filter-out %/main.c $(dir $(1))main_%.c $(dir $(1))test_%.c,$(wildcard $(dir $(1))*.c)))
+companions = $(call object,$(filter-out %/main.c $(dir $(1))main_%.c $(dir $(1))test_%.c,$(wildcard $(dir $(1))*.c)) \
+                            $(if $(findstring tests/faults/,$(1)),tests/integration/marker.c))
 folders_of = $(sort $(shell sed -n 's!^\#include "\(broker\|workers\|clients/cmd\|clients\)/.*!\1!p' \
                  $(1) $(filter-out $(dir $(1))test_%,$(wildcard $(dir $(1))*.[ch]))))
 archives_of = $(if $(filter clients/cmd,$(1)),$(BUILD)/cmd.a $(BUILD)/clients.a) \

@@ -14,6 +14,7 @@
 
 #include "lib/alloc.h"
 #include "tests/faults/history.h"
+#include "tests/integration/marker.h"
 
 #define BLOCK_RECORDS 8192    // reserved and mapped at once: half a megabyte
 #define BLOCK_BYTES (BLOCK_RECORDS * sizeof(tally_history_record_t))
@@ -148,6 +149,7 @@ tally_history_number(uint32_t process, uint64_t n)
 //  ---- bodies -------------------------------------------------------------------------------------------------
 
 #define BODY_MAGIC 0x54464831u    // "TFH1"
+#define FILLING_AT 24U            // up to there: who sent what
 
 static void
 put(uint8_t *at, uint64_t value, size_t bytes)
@@ -167,10 +169,13 @@ get(const uint8_t *at, size_t bytes)
     return value;
 }
 
+//  First the marker, which nothing but a body may show.
 static uint8_t
 filling(uint64_t number, size_t at)
 {
-    return (uint8_t)((number * 31 + at * 7) % 251);
+    static const char marker[] = TALLY_MARKER;
+    return at - FILLING_AT < strlen(marker) ? (uint8_t)marker[at - FILLING_AT]
+                                            : (uint8_t)((number * 31 + at * 7) % 251);
 }
 
 void
@@ -183,7 +188,7 @@ tally_history_body_write(uint8_t *body, size_t bytes, const tally_history_record
     put(body + 14, send->queue, 2);
     put(body + 16, send->key, 4);
     put(body + 20, bytes, 4);
-    for (size_t i = 24; i < bytes; i++) {
+    for (size_t i = FILLING_AT; i < bytes; i++) {
         body[i] = filling(send->number, i);
     }
 }
@@ -204,7 +209,7 @@ tally_history_body_read(tally_bytes_t body, tally_history_record_t *delivered)
         || get(at + 20, 4) != body.size) {
         return;
     }
-    for (size_t i = 24; i < body.size; i++) {
+    for (size_t i = FILLING_AT; i < body.size; i++) {
         if (at[i] != filling(delivered->number, i)) {
             return;
         }

@@ -16,6 +16,7 @@
 
 #include "lib/alloc.h"
 #include "lib/clock.h"
+#include "tests/integration/marker.h"
 
 #define KILL_MS_MAX 10000
 #define LOOK_MS 20
@@ -97,17 +98,18 @@ clean_up(const char *dir)
     char *keep = tally_format("%s/keep", dir);
     bool stays = access(keep, F_OK) == 0 || getenv("TALLY_TEST_KEEP") != NULL;
     free(keep);
+    int shown = tally_marker_search(dir);
     char *disk = tally_format("%s/disk", dir);
     umount2(disk, MNT_DETACH);    // fails when there is none
     free(disk);
     if (stays) {
-        return killed > 0 ? -1 : 0;
+        return killed > 0 || shown > 0 ? -1 : 0;
     }
     int result = nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
     if (result != 0) {
         fprintf(stderr, "faults: could not remove %s: %s\n", dir, strerror(errno));
     }
-    return killed > 0 || result != 0 ? -1 : 0;
+    return killed > 0 || shown > 0 || result != 0 ? -1 : 0;
 }
 
 static void __attribute__((noreturn)) stand_guard(const char *dir, int end)
