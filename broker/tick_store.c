@@ -421,11 +421,12 @@ conclude(tally_tick_store_t *self, bool lost)
         }
         return TALLY_DB_DONE;
     }
-    if (lost && !self->failed && TALLY_PLANTED(LOST_IS_DONE)) {
+    if (lost && !self->failed && TALLY_PLANTED(SILENCE_IS_DONE)) {
         tally_tick_store_disconnect(self);
         return TALLY_DB_DONE;
     }
-    tally_db_outcome_t outcome = TALLY_PLANTED(LOST_IS_UNDONE) ? TALLY_DB_RETRY : TALLY_DB_UNKNOWN;
+    tally_db_outcome_t outcome = TALLY_PLANTED(SILENCE_IS_UNDONE) ? TALLY_DB_RETRY
+                                                                  : TALLY_DB_UNKNOWN;
     if (self->failed && !self->local_only) {
         outcome = tally_db_classify(self->sqlstate);
     }
