@@ -12,6 +12,7 @@
 #include "broker/broker.h"
 #include "broker/gate.h"
 #include "broker/rights.h"
+#include "lib/clock.h"
 #include "lib/failpoint.h"
 #include "lib/log.h"
 
@@ -498,6 +499,8 @@ take_message(tally_broker_t *self)
     zmq_msg_init(&frame);
     bool got = zmq_msg_recv(&identity, front, ZMQ_DONTWAIT) != -1;
     if (got) {
+        //  What is delayed counts from now: the turn may have begun long before the frame came.
+        self->now_ms = tally_clock_now_ms();
         const uint8_t *bytes = zmq_msg_data(&identity);
         bool ours = zmq_msg_size(&identity) == TALLY_ROUTE_BYTES && bytes[0] == 0;
         uint64_t route = 0;

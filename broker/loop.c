@@ -227,7 +227,8 @@ turn_timers(tally_broker_t *self)
     }
     if (self->plan != NULL) {
         self->place_at_ms = self->now_ms + TALLY_PLACE_BEAT_MS;
-    } else if (self->now_ms >= self->place_at_ms && self->state == TALLY_SERVING) {
+    } else if (self->now_ms >= self->place_at_ms && self->state == TALLY_SERVING
+               && tally_tick_store_connected(self->ticks)) {    // or the next turn sees to that
         tally_tick_store_beat(self->ticks);
         self->place_at_ms = self->now_ms + TALLY_PLACE_BEAT_MS;
     }

@@ -6,18 +6,25 @@
 #define EARLY_NS                                                                                   \
     50000000    // the broker counts whole milliseconds, and its clock is not ours after a restart
 
-//  The last settle that a process tried under a lease; NULL when it never did.
+//  Of the settles that a process tried under a lease, the first that may have taken effect: one whose COMMIT was not
+//  answered may, although it was tried again.  When all were told to be rolled back, the last; NULL when there was none.
 static const tally_history_record_t *
 find_settle(const tally_life_t *life, uint32_t process, uint64_t lease)
 {
-    for (size_t i = life->count; i > 0; i--) {
-        const tally_moment_t *moment = &life->moments[i - 1];
-        if (moment->record->kind == TALLY_DID_SETTLE && moment->record->lease == lease
-            && moment->file->process == process) {
-            return moment->record;
+    const tally_history_record_t *found = NULL, *last = NULL;
+    for (size_t i = 0; i < life->count; i++) {
+        const tally_history_record_t *record = life->moments[i].record;
+        if (record->lease != lease || life->moments[i].file->process != process) {
+            continue;
+        }
+        if (record->kind == TALLY_DID_SETTLE) {
+            last = record;
+            found = found == NULL ? record : found;
+        } else if (record->kind == TALLY_TOLD_STALE || record->kind == TALLY_TOLD_FAILED) {
+            found = found == last ? NULL : found;
         }
     }
-    return NULL;
+    return found != NULL ? found : last;
 }
 
 static bool
