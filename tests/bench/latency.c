@@ -15,7 +15,7 @@
 #define BODY_BYTES 128
 
 typedef struct {
-    bench_samples_t per_s, p50_ms, p99_ms, p999_ms;
+    bench_samples_t per_s, p50_ms, p99_ms, p999_ms, postgres_us;
 } commits_t;
 
 //  Inserts a message, commits, again: what one durable row costs here.
@@ -28,6 +28,7 @@ commit_singly(const bench_scene_t *scene, commits_t *commits)
     tally_db_t *db = bench_scene_floor_connection(scene);
     bench_scene_must(db, tally_db_script(db, "truncate tally.message"));
     tally_histogram_t *took_us = tally_histogram_new();
+    bench_usage_t before = bench_scene_usage(scene);
     int64_t started_us = tally_clock_now_us();
     int64_t now_us = started_us;
     int64_t count = 0;
@@ -41,6 +42,9 @@ commit_singly(const bench_scene_t *scene, commits_t *commits)
         tally_histogram_add(took_us, (uint64_t)(until_us - now_us), 1);
         now_us = until_us;
     }
+    bench_usage_t after = bench_scene_usage(scene);
+    bench_samples_add(&commits->postgres_us,
+                      (after.postgres - before.postgres) * 1e6 / (double)count);
     bench_samples_add(&commits->per_s, (double)count * 1e6 / (double)(now_us - started_us));
     bench_samples_add(&commits->p50_ms, (double)tally_histogram_quantile(took_us, 0.5) / 1000);
     bench_samples_add(&commits->p99_ms, (double)tally_histogram_quantile(took_us, 0.99) / 1000);
@@ -105,7 +109,7 @@ static void
 send_a_trickle(bench_scene_t *scene, commits_t *commits)
 {
     bench_samples_t p50 = {0}, p99 = {0}, p999 = {0}, confirm50 = {0}, confirm99 = {0},
-                    confirm999 = {0}, tick_messages = {0};
+                    confirm999 = {0}, tick_messages = {0}, broker_us = {0}, postgres_us = {0};
     bench_say("latency: 1000/s, unbatched");
     for (int round = 0; round < scene->rounds; round++) {
         bench_load_t load;
@@ -119,6 +123,8 @@ send_a_trickle(bench_scene_t *scene, commits_t *commits)
         bench_samples_add(&confirm99, load.confirm_p99_ms);
         bench_samples_add(&confirm999, load.confirm_p999_ms);
         bench_samples_add(&tick_messages, load.tick_messages);
+        bench_samples_add(&broker_us, load.broker_us);
+        bench_samples_add(&postgres_us, load.postgres_us);
         bench_say("  bare commit p50 %.2f ms, send to worker p50 %.2f ms, p99 %.2f ms",
                   commits->p50_ms.values[round], p50.values[round], p99.values[round]);
     }
@@ -130,6 +136,9 @@ send_a_trickle(bench_scene_t *scene, commits_t *commits)
     add_row(scene, "1000/s: p99 send to confirm", "ms", &confirm99, &commits->p99_ms);
     add_row(scene, "1000/s: p99.9 send to confirm", "ms", &confirm999, &commits->p999_ms);
     add_row(scene, "1000/s: messages in a tick", "", &tick_messages, NULL);
+    add_row(scene, "1000/s: CPU of the broker", "us/msg", &broker_us, NULL);
+    add_row(scene, "1000/s: CPU of PostgreSQL, against a bare commit", "us/msg", &postgres_us,
+            &commits->postgres_us);
 }
 
 void
