@@ -121,6 +121,12 @@ typedef struct {
     bool fatal;                         // end the process, see the log
 
     tally_callers_t *callers;
+    //  Who may have something for us: looking into a socket that has not costs three system calls.  Set when its
+    //  descriptor says so, and when we used it ourselves, since that may swallow what the descriptor would have said.
+    //  Cleared only by having found it empty.
+    struct {
+        bool front, sink, readers;
+    } looks;
     tally_lobby_t *lobby;
     bool lobby_moves;    // something may have found a place since it was last looked at
     TALLY_ARRAY(tally_peer_t *) peers;    // worker processes

@@ -498,6 +498,7 @@ take_message(tally_broker_t *self)
     zmq_msg_init(&identity);
     zmq_msg_init(&frame);
     bool got = zmq_msg_recv(&identity, front, ZMQ_DONTWAIT) != -1;
+    self->looks.front = got;
     if (got) {
         //  What is delayed counts from now: the turn may have begun long before the frame came.
         self->now_ms = tally_clock_now_ms();
@@ -542,7 +543,7 @@ tally_front_turn(tally_broker_t *self, size_t frames_max)
         if (self->state == TALLY_SERVING && full) {
             return false;    // the next seal makes room; what waits stays in the socket
         }
-        if (!take_message(self)) {
+        if (!self->looks.front || !take_message(self)) {
             return false;
         }
     }

@@ -21,6 +21,7 @@ tally_front_answer(tally_broker_t *self, uint64_t route)
         identity[i] = (uint8_t)(route >> (8 * (TALLY_ROUTE_BYTES - 1 - i)));
     }
     void *front = zsock_resolve(self->front);
+    self->looks.front = true;
     if (zmq_send(front, identity, sizeof identity, ZMQ_SNDMORE | ZMQ_DONTWAIT) == -1) {
         self->counters.replies_lost++;
         if (errno == EHOSTUNREACH) {

@@ -276,12 +276,32 @@ take_reads(tally_broker_t *self, tally_reader_t *reader)
     }
 }
 
+//  What epoll said of the sockets that are looked at in a turn.
+static void
+note_looks(tally_broker_t *self, const struct epoll_event *events, int count)
+{
+    bool all = count == EVENTS_PER_TURN;    // there may be more than were told
+    self->looks.front = self->looks.front || all;
+    self->looks.sink = self->looks.sink || all;
+    self->looks.readers = self->looks.readers || all;
+    for (int i = 0; i < count; i++) {
+        const void *what = events[i].data.ptr;
+        self->looks.front = self->looks.front || what == self->front;
+        self->looks.sink = self->looks.sink || what == self->sink;
+        self->looks.readers = self->looks.readers || what == self->reader;
+    }
+}
+
 //  True when the frames' sockets may hold more than this turn took.
 static bool
 turn_sockets(tally_broker_t *self)
 {
-    take_reads(self, self->reader);
-    take_reads(self, tally_door_reader(self->door));
+    tally_reader_t *others = tally_door_reader(self->door);
+    if (self->looks.readers || tally_reader_asked(self->reader) || tally_reader_asked(others)) {
+        take_reads(self, self->reader);
+        take_reads(self, others);
+        self->looks.readers = false;
+    }
     if (self->state == TALLY_SERVING && !tally_recovery_feed(self)) {
         return false;    // inputs of a lost tick come first
     }
@@ -302,12 +322,14 @@ tally_broker_run(tally_broker_t *self, int stop_fd)
         tally_broker_watch(self, tally_door_fd(self->door), self->reader);    // looked at each turn
     }
     bool more = true;
+    self->looks.front = self->looks.sink = self->looks.readers = true;
     while (!self->fatal) {
         watch_ticks(self);
         struct epoll_event events[EVENTS_PER_TURN];
         int count = epoll_wait(self->epoll, events, EVENTS_PER_TURN, wait_ms(self, more));
         int64_t woken_ns = tally_clock_now_ns();
         self->now_ms = woken_ns / 1000000;
+        note_looks(self, events, count);
         for (int i = 0; i < count; i++) {
             void *what = events[i].data.ptr;
             if (what == &stop_fd) {

@@ -464,6 +464,10 @@ tally_sink_turn(tally_broker_t *self, size_t frames_max)
 {
     tally_owner_require(&self->owner);
     void *sink = zsock_resolve(self->sink);
+    if (!self->looks.sink) {
+        self->listened_ms = self->now_ms;
+        return false;
+    }
     for (size_t taken = 0; taken < frames_max && self->collecting.count < TALLY_PLAN_INPUTS_MAX;
          taken++) {
         zmq_msg_t message;
@@ -471,6 +475,7 @@ tally_sink_turn(tally_broker_t *self, size_t frames_max)
         if (zmq_msg_recv(&message, sink, ZMQ_DONTWAIT) == -1) {
             zmq_msg_close(&message);
             self->listened_ms = self->now_ms;
+            self->looks.sink = false;
             return false;
         }
         tally_gate_taken(&message);

@@ -305,6 +305,12 @@ tally_reader_ask(tally_reader_t *self, tally_read_t **read_p)
     return 0;
 }
 
+bool
+tally_reader_asked(const tally_reader_t *self)
+{
+    return self->waiting > 0;
+}
+
 tally_read_t *
 tally_reader_take(tally_reader_t *self)
 {

@@ -83,5 +83,6 @@ int tally_reader_fd(const tally_reader_t *self);    // edge-triggered: take unti
 //  Takes *read_p.  Refused (-1, still the caller's) when too many questions wait already.
 int tally_reader_ask(tally_reader_t *self, tally_read_t **read_p) TALLY_MUST_CHECK;
 tally_read_t *tally_reader_take(tally_reader_t *self);    // the next answer, or NULL
+bool tally_reader_asked(const tally_reader_t *self);      // an answer is to come
 
 #endif
