@@ -206,6 +206,8 @@ static void
 give_send(tally_broker_t *self, tally_caller_t *caller, uint64_t sequence, const tally_send_t *send,
           tally_chunk_t *chunk)
 {
+    //  The turn may have begun long before the frame came: counted from there a delay would end too early.
+    self->now_ms = tally_clock_now_ms();
     const tally_send_answer_t answer = tally_core_send(self->core, caller->sender, sequence, send,
                                                        chunk, self->now_ms);
     switch (answer.outcome) {
