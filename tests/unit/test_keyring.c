@@ -50,7 +50,9 @@ static void
 put(tally_keyring_t *ring, const tally_principal_t *principals, size_t count, int64_t now_ms)
 {
     tally_principal_t *list = tally_alloc_array(count, sizeof *list);
-    memcpy(list, principals, count * sizeof *list);
+    for (size_t i = 0; i < count; i++) {
+        list[i] = principals[i];
+    }
     tally_keyring_replace(ring, list, count, now_ms);
 }
 
