@@ -453,6 +453,18 @@ read_answer(door_answer_t *answer, const tally_head_t *head, tally_cursor_t curs
 }
 
 door_answer_t
+door_scene_read(tally_bytes_t frame)
+{
+    door_answer_t answer = {0};
+    tally_head_t head;
+    tally_cursor_t cursor;
+    tally_fault_t fault = tally_head_read(frame, &head, &cursor);
+    assert(fault.code == 0);
+    read_answer(&answer, &head, cursor);
+    return answer;
+}
+
+door_answer_t
 door_scene_ask(door_scene_t *self, void *dealer, int timeout_ms)
 {
     tally_head_t sent, head;

@@ -67,6 +67,7 @@ typedef struct {
 } door_answer_t;
 
 //  Sends self->wire and waits so long for what has its request number.
+door_answer_t door_scene_read(tally_bytes_t frame);    // that came by another way
 door_answer_t door_scene_ask(door_scene_t *self, void *dealer, int timeout_ms);
 door_answer_t door_scene_hello(door_scene_t *self, void *dealer, const char *queue);
 //  hello, which must be welcomed, on a new connection to the front; requests are numbered from 1 again.

@@ -16,6 +16,7 @@
 #include "lib/alloc.h"
 #include "lib/clock.h"
 #include "tests/integration/door_fixture.h"
+#include "tests/integration/raw_curve.h"
 
 //  ---- leases ----------------------------------------------------------------------------------------------
 
@@ -279,6 +280,43 @@ metadata_of_a_peer_is_not_looked_at(void **state)
     assert_int_equal(door_scene_ask(s, dealer, DOOR_ANSWER_MS).code, TALLY_E_UNKNOWN);
 }
 
+//  Byte by byte: a peer proves its own key, and says in its metadata that it is another.
+static void
+a_user_id_that_a_peer_claims_is_not_its_own(void **state)
+{
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    const char *const claims[] = {"User-Id", s->operator_key.public_key,
+                                  "user-id", s->operator_key.public_key,
+                                  "Key",     s->operator_key.public_key,
+                                  "Tenant",  "beta",
+                                  NULL};
+    raw_curve_t raw;
+    bool open = raw_curve_open(&raw, s->front + strlen("ipc://"), &f->acme, s->server.public_key,
+                               claims);
+    static const struct {
+        const char *name, *tenant;
+        int code;
+    } says[] = {{"hello", "", 0},
+                {"status", "", TALLY_E_REFUSED},
+                {"queue.put", "", TALLY_E_REFUSED},
+                {"dead.ls", "beta", TALLY_E_UNKNOWN},
+                {"limits", "", 0}};
+    int codes[sizeof says / sizeof says[0]];
+    for (size_t i = 0; open && i < sizeof says / sizeof says[0]; i++) {
+        uint8_t frame[4096];
+        door_verb_write(s, door_verb_named(says[i].name), says[i].tenant);
+        bool sent = raw_curve_send(&raw, (tally_bytes_t){s->wire.data, s->wire.size});
+        ssize_t size = sent ? raw_curve_receive(&raw, frame, sizeof frame) : -1;
+        codes[i] = size == -1 ? -1 : door_scene_read((tally_bytes_t){frame, (size_t)size}).code;
+    }
+    raw_curve_close(&raw);
+    assert_true(open);
+    for (size_t i = 0; i < sizeof says / sizeof says[0]; i++) {
+        assert_int_equal(codes[i], says[i].code);
+    }
+}
+
 static void
 a_sender_belongs_to_the_key_that_made_it(void **state)
 {
@@ -399,6 +437,8 @@ main(int argc, char **argv)
         cmocka_unit_test_teardown(a_chosen_routing_id_is_not_served_whatever_it_says,
                                   door_fixture_close_sockets),
         cmocka_unit_test_teardown(metadata_of_a_peer_is_not_looked_at, door_fixture_close_sockets),
+        cmocka_unit_test_teardown(a_user_id_that_a_peer_claims_is_not_its_own,
+                                  door_fixture_close_sockets),
         cmocka_unit_test_teardown(a_sender_belongs_to_the_key_that_made_it,
                                   door_fixture_close_sockets),
         cmocka_unit_test_teardown(a_tenants_feed_has_its_own_topics_alone,
