@@ -27,7 +27,6 @@
 #define TALLY_FRAME_BYTES_MAX (16 * 1024 * 1024)
 #define TALLY_BATCH_MESSAGES_MAX 1000    // messages per send, records' ids, messages per delivery
 #define TALLY_RECORDS_MAX 1000           // records per sink frame
-#define TALLY_PARTS_MAX 8    // frames of one multipart; more closes nothing, it is refused
 #define TALLY_ADMIN_BYTES_MAX (64 * 1024)
 #define TALLY_WORKER_QUEUES_MAX 16    // queues that one worker may take
 
