@@ -170,8 +170,8 @@ close_broker(tally_broker_t *self)
     }
 }
 
-//  Frames come and go by the megabyte.  Given back to the kernel each time, their pages would be cleared each time: with
-//  bodies of 16 KiB that was a third of the broker's work.
+//  Frames come and go by the megabyte.  Given back to the kernel each time, their pages would be cleared each time:
+//  with bodies of 16 KiB that was a third of the broker's work.
 static void
 keep_memory(void)
 {
