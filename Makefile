@@ -287,7 +287,7 @@ test: deps ## build, then unit, protocol and integration tests; what CI runs
 	@$(MAKE) --no-print-directory all run-tests
 
 PLACES = TALLY_BIN_DIR=$(abspath $(BUILD)/bin) TALLY_FAILPOINT_BIN_DIR=$(abspath $(FAILPOINT_BUILD)/bin)
-run-tests: $(PROGRAMS) $(TESTS) failpoint-programs
+run-tests: $(PROGRAMS) $(TESTS) $(BUILD)/tests/bench/bench failpoint-programs
 	@$(PLACES) tests/run.sh $(BUILD) $(SUITES)
 
 # Unit tests run no program of ours; the others may.
