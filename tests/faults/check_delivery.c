@@ -6,8 +6,9 @@
 #define EARLY_NS                                                                                   \
     50000000    // the broker counts whole milliseconds, and its clock is not ours after a restart
 
-//  Of the settles that a process tried under a lease, the first that may have taken effect: one whose COMMIT was not
-//  answered may, although it was tried again.  When all were told to be rolled back, the last; NULL when there was none.
+//  Of the settles that a process tried under a lease, the first that may have taken effect: one whose COMMIT was
+//  not answered may, although it was tried again.  When all were told to be rolled back, the last; NULL when there
+//  was none.
 static const tally_history_record_t *
 find_settle(const tally_life_t *life, uint32_t process, uint64_t lease)
 {
