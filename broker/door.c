@@ -103,6 +103,12 @@ tally_door_new(const tally_door_options_t *options, int *code)
     return self;
 }
 
+bool
+tally_door_rest(tally_door_t *self, int timeout_ms)
+{
+    return self->reader == NULL || tally_reader_rest(self->reader, timeout_ms);
+}
+
 void
 tally_door_destroy(tally_door_t **self_p)
 {

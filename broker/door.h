@@ -28,6 +28,8 @@ typedef struct {
 //  Reads the server's key and starts the ZAP handler: before any listener is bound.  NULL with an exit code in *code.
 tally_door_t *tally_door_new(const tally_door_options_t *options, int *code);
 void tally_door_destroy(tally_door_t **self_p);
+//  False: it waits for PostgreSQL, and destroying it would, too.
+bool tally_door_rest(tally_door_t *self, int timeout_ms) TALLY_MUST_CHECK;
 //  Reads the principals, and whose the leases are, waiting for PostgreSQL.  0, or an exit code (the log says why).
 int tally_door_load(tally_door_t *self, int64_t now_ms) TALLY_MUST_CHECK;
 

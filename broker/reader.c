@@ -10,6 +10,7 @@
 #include "broker/place_store.h"
 #include "broker/recover_store.h"
 #include "lib/alloc.h"
+#include "lib/clock.h"
 
 #define QUESTIONS_MAX                                                                              \
     900    // below the actor pipe's high-water mark, so neither side can block the other
@@ -265,6 +266,20 @@ tally_reader_new(const char *conninfo)
     return self;
 }
 
+bool
+tally_reader_rest(tally_reader_t *self, int timeout_ms)
+{
+    int64_t until_ms = tally_clock_now_ms() + timeout_ms;
+    for (int64_t left_ms = timeout_ms; self->waiting > 0 && left_ms > 0;
+         left_ms = until_ms - tally_clock_now_ms()) {
+        zmq_pollitem_t item = {.socket = zsock_resolve(self->actor), .events = ZMQ_POLLIN};
+        (void)zmq_poll(&item, 1, (long)left_ms);    // interrupted: looked at again
+        tally_read_t *read = tally_reader_take(self);
+        tally_read_destroy(&read);
+    }
+    return self->waiting == 0;
+}
+
 void
 tally_reader_destroy(tally_reader_t **self_p)
 {
@@ -272,12 +287,7 @@ tally_reader_destroy(tally_reader_t **self_p)
     if (self == NULL) {
         return;
     }
-    while (self->waiting > 0) {
-        zpoller_t *poller = zpoller_new(self->actor, NULL);
-        zpoller_wait(poller, 1000);
-        zpoller_destroy(&poller);
-        tally_read_t *read = tally_reader_take(self);
-        tally_read_destroy(&read);
+    while (!tally_reader_rest(self, 1000)) {
     }
     zactor_destroy(&self->actor);
     free(self);

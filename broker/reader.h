@@ -78,7 +78,9 @@ void tally_read_destroy(tally_read_t **self_p);
 typedef struct tally_reader tally_reader_t;
 
 tally_reader_t *tally_reader_new(const char *conninfo);
-void tally_reader_destroy(tally_reader_t **self_p);
+void tally_reader_destroy(tally_reader_t **self_p);    // waits for what was asked
+//  Forgets what was asked.  False: it still waits for PostgreSQL when the time is over, and destroying it would, too.
+bool tally_reader_rest(tally_reader_t *self, int timeout_ms) TALLY_MUST_CHECK;
 int tally_reader_fd(const tally_reader_t *self);    // edge-triggered: take until NULL
 //  Takes *read_p.  Refused (-1, still the caller's) when too many questions wait already.
 int tally_reader_ask(tally_reader_t *self, tally_read_t **read_p) TALLY_MUST_CHECK;

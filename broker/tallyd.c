@@ -28,6 +28,8 @@
 
 #define ENDPOINTS 9    // see find_endpoints()
 
+#define REST_MS 2000    // for PostgreSQL to answer what was asked, when the broker ends
+
 static const tally_config_key_t keys[] = {
     {"front", "endpoint for clients and workers; of several brokers, a list",
      "ipc:///tmp/tally-front", TALLY_CONFIG_TEXT, 0, 0},
@@ -231,6 +233,14 @@ become_active(tally_broker_t *self, int stop_fd, bool *stopped)
     return rc;
 }
 
+//  Nobody waits for PostgreSQL any more, so ending takes no time.
+static bool
+is_at_rest(tally_broker_t *self)
+{
+    return (self->reader == NULL || tally_reader_rest(self->reader, REST_MS))
+           && (self->door == NULL || tally_door_rest(self->door, REST_MS));
+}
+
 static int
 serve(tally_broker_t *self, int stop_fd)
 {
@@ -265,6 +275,11 @@ serve(tally_broker_t *self, int stop_fd)
                        self->sink_endpoint, tally_broadcast_endpoint(self->feed),
                        self->options.curve ? "yes" : "no", (unsigned long long)self->epoch);
         rc = tally_broker_run(self, stop_fd);
+    }
+    if (!is_at_rest(self)) {
+        tally_log_warn("PostgreSQL does not answer: ended without it  epoch=%llu",
+                       (unsigned long long)self->epoch);
+        _exit(rc);    // the system closes what is open; nothing needs saving
     }
     close_broker(self);
     return rc;

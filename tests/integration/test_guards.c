@@ -100,6 +100,30 @@ a_tick_that_is_never_answered_is_looked_up_on_another_connection(void **state)
     broker_scene_serves(f, BROKER_SCENE_MS);
 }
 
+//  Its reader asks PostgreSQL every few seconds, and the session that is to answer hangs.
+static void
+a_broker_that_is_told_to_end_does_not_wait_for_postgresql(void **state)
+{
+    broker_scene_t *f = *state;
+    broker_scene_serves(f, BROKER_SCENE_MS);
+    pid_t broker = tally_instance_pid(f->instance, "tallyd");
+    stop(f, (pid_t)look(f, "select pid from pg_stat_activity where application_name ="
+                           " 'tallyd-reader' order by backend_start desc limit 1"));
+    const tally_hello_t hello = {.role = TALLY_ROLE_CLIENT,
+                                 .version_min = TALLY_WIRE_VERSION,
+                                 .version_max = TALLY_WIRE_VERSION,
+                                 .sender = "who?",
+                                 .name = tally_bytes_of("stranger")};
+    f->one = broker_scene_stranger(f);
+    tally_hello_write(&f->one->wire, 1, &hello);    // a sender that only PostgreSQL may know
+    tally_stranger_say(f->one);
+    broker_scene_serves(f, BROKER_SCENE_MS);
+    assert_int_equal(tally_instance_signal(f->instance, "tallyd", SIGTERM), broker);
+    tally_instance_await_another(f->instance, "tallyd", broker, 8000);
+    go_on(f);
+    broker_scene_serves(f, BROKER_SCENE_MS);
+}
+
 //  ---- statements that fail on data --------------------------------------------------------------
 
 //  No statement of ours fails on data, so one is made to.  1 of 64 is bad; it is found by halving, so
@@ -271,6 +295,8 @@ main(int argc, char **argv)
     zsys_handler_set(NULL);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(a_database_that_never_answers_leaves_the_broker_awake,
+                                  broker_scene_undo),
+        cmocka_unit_test_teardown(a_broker_that_is_told_to_end_does_not_wait_for_postgresql,
                                   broker_scene_undo),
         cmocka_unit_test_teardown(an_input_that_postgresql_rejects_is_refused_alone,
                                   broker_scene_undo),
