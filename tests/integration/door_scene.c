@@ -189,16 +189,24 @@ write_server_key(door_scene_t *self)
     free(path);
 }
 
+//  In the server's directory, whose keeper removes it whatever becomes of us.
+static void
+make_dir(door_scene_t *self)
+{
+    const char *host = tally_pg_conninfo(self->pg) + strlen("host=");
+    int size = snprintf(self->dir, sizeof self->dir, "%.*s/door", (int)strcspn(host, " "), host);
+    if (size < 0 || (size_t)size >= sizeof self->dir || mkdir(self->dir, 0700) == -1) {
+        die(self->dir, strerror(errno));
+    }
+}
+
 door_scene_t *
 door_scene_new(void)
 {
     door_scene_t *self = tally_alloc(sizeof *self);
     self->pg = tally_pg_new(NULL);
     self->db = tally_db_new(tally_pg_fresh(self->pg), "scene");
-    snprintf(self->dir, sizeof self->dir, "/tmp/tally-door-XXXXXX");
-    if (mkdtemp(self->dir) == NULL) {
-        die(self->dir, strerror(errno));
-    }
+    make_dir(self);
     self->front = in_dir(self, "ipc://", "front");
     self->sink = in_dir(self, "ipc://", "sink");
     self->feed = in_dir(self, "ipc://", "feed");
@@ -229,14 +237,6 @@ door_scene_destroy(door_scene_t **self_p)
     door_scene_stop(self);
     tally_db_destroy(&self->db);
     tally_pg_destroy(&self->pg);
-
-    pid_t pid = fork();
-    if (pid == 0) {
-        execl("/bin/rm", "rm", "-rf", self->dir, (char *)NULL);
-        _exit(127);
-    }
-    waitpid(pid, NULL, 0);
-
     tally_wire_free(&self->wire);
     free(self->front);
     free(self->sink);
