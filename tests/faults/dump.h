@@ -21,7 +21,7 @@
 tally_db_outcome_t tally_dump_create(tally_db_t *db) TALLY_MUST_CHECK;
 
 //  Reads the names of queues, tenants and senders from the histories in `directory`, and writes
-//  DIRECTORY/database.PID.history.  Queues and tenants without a name in the run are left out.  -1: *why (the
+//  DIRECTORY/database.NUMBER.history.  Queues and tenants without a name in the run are left out.  -1: *why (the
 //  caller's to free) says what went wrong, and there is no such file.
 int tally_dump_write(const char *conninfo, const char *directory, char **why) TALLY_MUST_CHECK;
 

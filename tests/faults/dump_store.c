@@ -361,7 +361,7 @@ dump(struct dump *self, const char *directory)
     }
     tally_history_close(&self->history);
     if (self->why != NULL) {
-        char *path = tally_format("%s/database.%d.history", directory, (int)getpid());
+        char *path = tally_format("%s/database.%d.history", directory, DUMP_PROCESS);
         unlink(path);
         free(path);
     }

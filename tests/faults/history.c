@@ -73,7 +73,7 @@ tally_history_t *
 tally_history_open(const char *directory, const char *name, uint32_t process, tally_writer_t writer)
 {
     assert(process > 0 && process <= TALLY_HISTORY_PROCESS_MAX);
-    char *path = tally_format("%s/%s.%d.history", directory, name, (int)getpid());
+    char *path = tally_format("%s/%s.%u.history", directory, name, process);
     tally_history_t *self = tally_alloc(sizeof *self);
     self->file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (self->file == -1) {
@@ -245,6 +245,9 @@ count_records(tally_history_file_t *self)
     if (!is_zero(bytes + end + piece, self->map_bytes - end - piece)) {
         return "something stands behind a record that is broken";
     }
+    if (count == 0 && !self->torn) {
+        return NULL;    // killed before it could begin
+    }
     if (count == 0 || records[0].kind != TALLY_DID_BEGIN) {
         return "it does not begin as a history does";
     }
@@ -269,16 +272,16 @@ tally_history_file_open(tally_history_file_t *self, const char *path, const char
         }
         return -1;
     }
-    *why = "it is empty";
+    *why = NULL;
     if (status.st_size > 0) {
         self->map_bytes = (size_t)status.st_size;
         self->map = mmap(NULL, self->map_bytes, PROT_READ, MAP_SHARED, file, 0);
         *why = self->map == MAP_FAILED ? "it cannot be mapped" : count_records(self);
     }
     close(file);
-    if (*why != NULL) {
+    if (*why != NULL || self->count == 0) {
         tally_history_file_close(self);
-        return -1;
+        return *why != NULL ? -1 : 0;
     }
     const tally_history_record_t *begin = self->records;
     self->process = begin->process;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //  history - what a process tried and was told, in a file that outlives it.
 //
-//  Each process (client, worker, nemesis, driver) writes its own file DIRECTORY/NAME.PID.history: records of
+//  Each process (client, worker, nemesis, driver) writes its own file DIRECTORY/NAME.NUMBER.history: records of
 //  64 bytes in the order in which things happened to it.  What it tries it records BEFORE it tries, what it is
 //  told AFTER: a kill between the two leaves something tried without an answer, which may have happened.  That
 //  is never counted as a failure.
@@ -236,7 +236,8 @@ typedef struct {
     size_t map_bytes;
 } tally_history_file_t;
 
-//  -1 with *why (static) when it is not a history, or something stands behind a record that is not one.
+//  -1 with *why (static) when it is not a history, or something stands behind a record that is not one.  0 and no record
+//  at all when its process was killed before it could begin.
 int tally_history_file_open(tally_history_file_t *self, const char *path,
                             const char **why) TALLY_MUST_CHECK;
 void tally_history_file_close(tally_history_file_t *self);

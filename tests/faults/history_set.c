@@ -134,7 +134,7 @@ take_file(tally_history_set_t *self, const char *directory, const char *name)
     char *wrong = NULL;
     if (tally_history_file_open(file, path, &why) == -1) {
         wrong = tally_format("could not read %s: %s", path, why);
-    } else {
+    } else if (file->count > 0) {
         self->file_count++;
         self->record_count += file->count;
         self->torn_count += file->torn;

@@ -13,7 +13,7 @@ static const char usage[] =
     "N]\n"
     "       check DIRECTORY --message NUMBER\n"
     "\n"
-    "Joins the histories in DIRECTORY (NAME.PID.history) and says which promises held.\n"
+    "Joins the histories in DIRECTORY (NAME.NUMBER.history) and says which promises held.\n"
     "  --db CONNINFO       first write the rows of this database into DIRECTORY, as a history\n"
     "  --drain-ms N        all must be done so long after the last fault (30000)\n"
     "  --confirmed-min N   fewer confirmed messages prove nothing (1000)\n"

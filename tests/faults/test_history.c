@@ -35,7 +35,7 @@ setup(void **state)
     if (mkdtemp(f->directory) == NULL) {
         return -1;
     }
-    f->path = tally_format("%s/client.%d.history", f->directory, (int)getpid());
+    f->path = tally_format("%s/client.7.history", f->directory);
     f->history = tally_history_open(f->directory, "client", 7, TALLY_WRITER_CLIENT);
     *state = f;
     return 0;
@@ -129,7 +129,7 @@ a_killed_process_leaves_all_that_it_recorded(void **state)
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFSIGNALED(status));
-    char *path = tally_format("%s/victim.%d.history", f->directory, (int)child);
+    char *path = tally_format("%s/victim.8.history", f->directory);
     must_open(f, path);
     free(path);
     assert_int_equal(f->file.count, MANY + 1);
@@ -187,10 +187,21 @@ what_is_no_history_is_refused(void **state)
     tally_history_close(&f->history);
     spoil(f, 0, "nothing of that kind", 20);
     must_refuse(f, "it does not begin as a history does");
-    assert_int_equal(truncate(f->path, 0), 0);
-    must_refuse(f, "it is empty");
     assert_int_equal(unlink(f->path), 0);
     must_refuse(f, "it cannot be opened");
+}
+
+static void
+who_was_killed_before_it_began_has_no_records(void **state)
+{
+    struct fixture *f = *state;
+    tally_history_close(&f->history);
+    for (off_t size = 0; size <= 4096; size += 4096) {
+        assert_int_equal(truncate(f->path, 0), 0);
+        assert_int_equal(truncate(f->path, size), 0);
+        must_open(f, f->path);
+        assert_int_equal(f->file.count, 0);
+    }
 }
 
 static void
@@ -254,6 +265,8 @@ main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_last_record_without_its_end_is_torn, setup, teardown),
         cmocka_unit_test_setup_teardown(a_broken_record_in_the_middle_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_no_history_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_was_killed_before_it_began_has_no_records, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(names_are_kept_whole_at_their_longest, setup, teardown),
         cmocka_unit_test_setup_teardown(a_body_says_whose_it_is_and_whether_it_was_changed, setup,
                                         teardown),
