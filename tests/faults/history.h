@@ -236,8 +236,8 @@ typedef struct {
     size_t map_bytes;
 } tally_history_file_t;
 
-//  -1 with *why (static) when it is not a history, or something stands behind a record that is not one.  0 and no record
-//  at all when its process was killed before it could begin.
+//  -1 with *why (static) when it is not a history, or something stands behind a record that is not one.  0 and no
+//  record at all when its process was killed before it could begin.
 int tally_history_file_open(tally_history_file_t *self, const char *path,
                             const char **why) TALLY_MUST_CHECK;
 void tally_history_file_close(tally_history_file_t *self);
