@@ -13,7 +13,6 @@
 #include "lib/clock.h"
 #include "lib/failpoint.h"
 #include "lib/log.h"
-#include "lib/planted.h"
 
 #define FRAMES_PER_TURN 256
 #define EVENTS_PER_TURN 64
@@ -138,7 +137,7 @@ turn_tick(tally_broker_t *self)
     if (self->plan != NULL && tally_tick_store_advance(self->ticks, &outcome, &result)) {
         if (outcome == TALLY_DB_DONE) {
             end_tick(self, result);
-            if (!tally_tick_store_connected(self->ticks) && !TALLY_PLANTED(CUT_UNSEEN)) {
+            if (!tally_tick_store_connected(self->ticks)) {
                 tally_recovery_cut(self);    // behind the answer to COMMIT
                 return true;
             }

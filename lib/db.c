@@ -176,7 +176,7 @@ tally_db_disconnect(tally_db_t *self)
     PQfinish(self->handle);
     self->handle = NULL;
     self->farewell = false;
-    self->statement_count = 0;
+    self->statement_count = TALLY_PLANTED(DB_UNPREPARED) ? self->statement_count : 0;
 }
 
 tally_db_outcome_t

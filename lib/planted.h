@@ -19,11 +19,10 @@ enum {
     PLANT_SILENCE_IS_DONE = 201,      // network: a tick without an answer to COMMIT counts as done
     PLANT_SILENCE_IS_UNDONE = 202,    // network: and as not done
     PLANT_SENDER_UNWRITTEN = 203,     // broker: what a sender has sent is not written down
-    PLANT_CUT_UNSEEN = 204,           // database: a session that ended behind COMMIT is used
-    PLANT_CLIENT_FORGETS = 205,       // broker: what was unconfirmed is not sent again
-    PLANT_DB_LOST_IS_DONE = 206,      // database: a worker's COMMIT without an answer is done
-    PLANT_DB_UNPREPARED = 207,        // database: statements of the session before are used
-    PLANT_EFFECT_BEFORE = 208,        // worker: effects are committed before the settle
+    PLANT_CLIENT_FORGETS = 204,       // broker: what was unconfirmed is not sent again
+    PLANT_DB_LOST_IS_DONE = 205,      // database: a worker's COMMIT without an answer is done
+    PLANT_DB_UNPREPARED = 206,        // database: statements of the session before are used
+    PLANT_EFFECT_BEFORE = 207,        // worker: effects are committed before the settle
 };
 
 #endif

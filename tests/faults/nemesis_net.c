@@ -7,6 +7,7 @@
 #define LAST_MS_MAX 4000
 #define CUT_MS 2000    // a cut that nothing reached by then is called off
 #define CUT_BYTES_MAX 20000
+#define FIRST_CUT_BYTES_MAX 100
 #define DELAY_MS_MAX 80
 #define THROTTLE_BYTES_MIN 2000
 #define THROTTLE_BYTES_MAX 100000
@@ -78,6 +79,7 @@ static void
 cut(tally_nemesis_t *self, tally_fault_t *fault)
 {
     uint32_t most = tally_chance_below(&self->chance, 2) == 0 ? 600 : CUT_BYTES_MAX;
+    most = self->bites[fault->kind] == 0 ? FIRST_CUT_BYTES_MAX : most;    // so that one is reached
     uint32_t bytes = tally_chance_below(&self->chance, most);
     bool reset = tally_chance_below(&self->chance, 2) == 0;
     count_from(self, fault, "cuts");

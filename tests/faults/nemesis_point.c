@@ -9,7 +9,8 @@
 #define STOP_MS_MIN 200
 #define STOP_MS_MAX 3000
 #define DELAY_MS_MAX 1500
-#define PASS_MAX 6    // so often the point may be reached before
+#define MISSES_MAX 2    // so often a point may not be reached before one is taken that is
+#define PASS_MAX 6      // so often the point may be reached before
 
 static bool
 aim_at_point(tally_nemesis_t *self, tally_fault_t *fault)
@@ -20,6 +21,9 @@ aim_at_point(tally_nemesis_t *self, tally_fault_t *fault)
         fault->point = (tally_failpoint_t)tally_chance_below(&self->chance, TALLY_FAILPOINTS_COUNT);
     } while ((!may_any && !tally_failpoints_may_fail(fault->point))
              || (may_any && tally_failpoints_of_broker(fault->point) != broker));
+    if (self->bites[fault->kind] == 0 && self->counts[fault->kind] >= MISSES_MAX) {
+        fault->point = TALLY_AT_TICK_SENT;    // passed all of the time
+    }
     fault->before = tally_failpoints_fired(self->scene->failpoints, fault->point);
     fault->end_at_ms += PATIENCE_MS;
     return !tally_failpoints_armed(self->scene->failpoints, fault->point);

@@ -3,7 +3,7 @@
 #
 # Shows that the fault harness finds defects of real code: tests/faults/planted.sh BUILD [NAME...]
 #
-# BUILD was built with FAILPOINTS=1.  Each defect of lib/planted.h, and those of SQL listed below, is built into tallyd and
+# BUILD was built with FAILPOINTS=1.  Each defect of lib/planted.h, and those of SQL that list_planted names, is built into tallyd and
 # the harness (only the files that have its hook) and looked for in the profile that its line names; then the unmodified
 # programs pass the same.  Prints a line per defect: what broke, after how long.  Exits 1 when one was not found.
 #   SECONDS_EACH   how long faults happen in each run (default 20)
@@ -23,7 +23,6 @@ libraries=(-lczmq -lzmq -lpq -ljansson -lsodium -lm -lpthread)
 list_planted() {
     sed -n 's!^ *PLANT_\([A-Z_]*\) = \([0-9]*\), *// \([a-z]*\): \(.*\)$!\1 \2 \3 \4!p' lib/planted.h
     echo "SETTLE_UNFENCED 0 worker tally.settle lets a worker go on whose lease is over"
-    echo "SETTLE_UNCOUNTED 0 worker tally.settle ends only what is there"
 }
 
 # The migrations with a defect, as C on standard output.
@@ -35,9 +34,6 @@ make_sql() {
         SETTLE_UNFENCED)    # the first raise of settle: the lease is not there
             awk '/function tally.settle\(/ { inside = 1 }
                  inside && /if not found then/ { print; print "        return;"; inside = 0; next } { print }' "$file" ;;
-        SETTLE_UNCOUNTED)
-            sed '/if ended <> cardinality(ids) then/s/ended <> cardinality(ids)/false/
-                 /if messages is not null and exists (select unnest(ids)/s/messages is not null/false/' "$file" ;;
         esac >"$out/sql/${file##*/}"
         copies+=("$out/sql/${file##*/}")
     done
@@ -75,7 +71,8 @@ build_programs() {
     mapfile -t others < <(printf '%s\n' "${objects[@]}" | grep -v '\.broker\.')
     "${compile[@]}" -pie "$build/obj/broker/tallyd.o" "${broker[@]}" "$build/broker.a" "$build/lib.a" \
         -o "$out/bin/tallyd" "${libraries[@]}" &&
-        "${compile[@]}" -pie "$build/obj/tests/faults/main_faults.o" "${others[@]}" "${own[@]}" -Wl,--start-group \
+        "${compile[@]}" -pie "$build/obj/tests/faults/main_faults.o" "${others[@]}" "${own[@]}" \
+            "$build/obj/tests/integration/marker.o" -Wl,--start-group \
             "$build/cmd.a" "$build/clients.a" "$build/workers.a" "$build/lib.a" -Wl,--end-group \
             -o "$out/faults" "${libraries[@]}"
 }
