@@ -20,7 +20,8 @@ typedef struct {
     atomic_ullong stale;      // settles that the fence refused
     atomic_ullong unknown;    // commits without an answer
     atomic_ullong delivered;
-    atomic_ullong open;     // of a client: sends and asks that are not over
+    atomic_ullong open;    // of a client: sends and asks that are not over
+    atomic_int busy;    // of a worker: the number of the queue of the lease in its hands; 0: none
     atomic_bool resting;    // a client that has nothing open and sends no more
 } tally_slot_t;
 

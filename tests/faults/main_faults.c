@@ -13,7 +13,7 @@
 #include "tests/faults/run.h"
 #include "tests/faults/worker.h"
 
-#define MEASURE_WORK_MS 40
+#define MEASURE_WORK_MS 10
 #define MEASURE_RATE 600
 
 static const char help[] =

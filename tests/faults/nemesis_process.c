@@ -65,10 +65,18 @@ aim_at_member(tally_nemesis_t *self, tally_fault_t *fault, tally_member_kind_t k
     return false;
 }
 
+//  Where it is measured how long its work stands still, it has some: of that queue, or of any.
+static bool
+has_work(const tally_nemesis_t *self, const tally_fault_t *fault, tally_load_queue_t queue)
+{
+    int busy = atomic_load(&self->scene->board->slots[fault->member->slot].busy);
+    return self->options.kills == 0 || (queue == 0 ? busy != 0 : busy == (int)queue);
+}
+
 static bool
 aim_at_worker(tally_nemesis_t *self, tally_fault_t *fault)
 {
-    return aim_at_member(self, fault, TALLY_MEMBER_WORKER);
+    return aim_at_member(self, fault, TALLY_MEMBER_WORKER) && has_work(self, fault, 0);
 }
 
 static bool
@@ -86,7 +94,7 @@ aim_at_holder(tally_nemesis_t *self, tally_fault_t *fault)
         if (strcmp(member->process->name, name) == 0 && may_be_hit(member->process)) {
             fault->member = member;
             fault->process = member->process;
-            return true;
+            return has_work(self, fault, TALLY_LOAD_TERM);
         }
     }
     return false;

@@ -311,6 +311,7 @@ do_work(tally_worker_t *worker, void *state, const tally_work_t *work)
 {
     struct run_worker *self = state;
     record_delivery(self, work);
+    atomic_store(&self->slot->busy, (int)self->queue);
     if (self->queue == TALLY_LOAD_LOOSE) {
         do_loose(worker, self, work);
     } else if (self->queue == TALLY_LOAD_POISON) {
@@ -324,6 +325,7 @@ do_work(tally_worker_t *worker, void *state, const tally_work_t *work)
         self->count = work->count;
         work_in_transaction(worker, self, work);
     }
+    atomic_store(&self->slot->busy, 0);
 }
 
 //  ---- starting ---------------------------------------------------------------------------------
@@ -354,7 +356,8 @@ start(tally_worker_t *worker, void **state)
     const char *work_ms = tally_worker_option(worker, "work-ms");
     self->work_ms = work_ms == NULL ? 0 : (int)strtol(work_ms, NULL, 10);
     self->slot = &self->board->slots[strtoul(slot, NULL, 10) % TALLY_BOARD_SLOTS];
-    (void)tally_worker_db(worker);    // the runtime connects it, and keeps it connected
+    atomic_store(&self->slot->busy, 0);    // who had it before us may have been killed
+    (void)tally_worker_db(worker);         // the runtime connects it, and keeps it connected
     return 0;
 }
 
