@@ -244,20 +244,23 @@ suspects_next(tally_stream_t *stream)
     return next != NULL && is_suspect(tally_stream_cold(stream, next));
 }
 
-//  A hungry member whose worker holds nothing, among the first few; of an exclusive queue there is
-//  but the holder.
+//  Among the first few hungry members the one whose worker holds least, and so rests soonest; of an exclusive queue there
+//  is but the holder.
 static tally_member_t *
-find_idle(const tally_queue_t *queue)
+find_idlest(const tally_queue_t *queue, tally_member_t *member)
 {
     const tally_link_t *link = queue->row.exclusive ? NULL : tally_list_first(&queue->hungry);
     for (int looked = 0; link != NULL && looked < IDLE_LOOKED_AT_MAX; looked++) {
-        tally_member_t *member = TALLY_OF(link, tally_member_t, hungry);
-        if (member->worker->leases.count == 0) {
-            return member;
+        tally_member_t *other = TALLY_OF(link, tally_member_t, hungry);
+        if (other->worker->leases.count == 0) {
+            return other;
+        }
+        if (other->worker->outstanding < member->worker->outstanding) {
+            member = other;
         }
         link = tally_list_next(&queue->hungry, link);
     }
-    return NULL;
+    return member;
 }
 
 //  One lease of a queue.  False when the plan takes no more.
@@ -281,12 +284,11 @@ serve(tally_core_t *self, tally_queue_t *queue)
     tally_list_rotate(&queue->hungry);
     tally_crew_serve(member);
     if (member->worker->leases.count > 0 && suspects_next(stream)) {
-        tally_member_t *idle = find_idle(queue);
-        if (idle == NULL) {
+        member = find_idlest(queue, member);
+        if (member->worker->leases.count > 0) {
             tally_crew_reserve(member, stream);
             return true;
         }
-        member = idle;
     }
     return lease_one(self, stream, member);
 }
