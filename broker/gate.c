@@ -29,6 +29,7 @@ struct connection {
 static struct connection connections[DESCRIPTORS_MAX];
 static atomic_uint_fast64_t all_unread;
 static atomic_uint_fast64_t refused, ended;
+static atomic_bool started;
 
 //  Descriptors are given lowest first, so a high one says that few are left.
 static long
@@ -63,6 +64,9 @@ int
 accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
 {
     long accepted = syscall(SYS_accept4, fd, address, size, flags);
+    if (!atomic_load(&started)) {
+        return (int)accepted;
+    }
     if (accepted == -1) {
         errno = errno == EMFILE ? ENFILE : errno;    // EMFILE ends the process
         return -1;
@@ -139,6 +143,12 @@ close(int fd)
 }
 
 //  ---- for the loop -------------------------------------------------------------------------------
+
+void
+tally_gate_start(void)
+{
+    atomic_store(&started, true);
+}
 
 void
 tally_gate_taken(zmq_msg_t *message)

@@ -14,6 +14,9 @@
 #include <stdint.h>
 #include <zmq.h>
 
+//  From now on; until then they are the plain calls, as in tests that link this and do not speak ZeroMQ.
+void tally_gate_start(void);
+
 //  A whole message was taken out of its socket: its connection is in order.
 void tally_gate_taken(zmq_msg_t *message);
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "broker/broker.h"
+#include "broker/gate.h"
 #include "lib/alloc.h"
 #include "lib/clock.h"
 #include "lib/config.h"
@@ -331,6 +332,7 @@ int
 main(int argc, char **argv)
 {
     tally_process_seclude();
+    tally_gate_start();
     int stop_fd = open_signals();
     if (sodium_init() == -1 || stop_fd == -1) {
         tally_log_error("could not start: no randomness or no signals");
