@@ -5,11 +5,13 @@
 #include <stdlib.h>
 
 #include "lib/alloc.h"
+#include "lib/clock.h"
 #include "tests/faults/effect_store.h"
 #include "tests/faults/load.h"
 #include "tests/faults/nemesis_state.h"
 
 //  How long things last; beyond visibility (1 to 2 s) and beats (2 s), mostly.
+#define QUIT_PATIENCE_MS 5000
 #define STOP_MS_MIN 300
 #define STOP_MS_MAX 4000
 #define BROKER_STOP_MS_MAX 3000
@@ -130,7 +132,18 @@ kill_process(tally_nemesis_t *self, tally_fault_t *fault)
 static void
 stop_postgres(tally_nemesis_t *self, tally_fault_t *fault)
 {
+    fault->end_at_ms += QUIT_PATIENCE_MS;
     tally_crew_kill(fault->process, SIGQUIT, tally_chance_between(&self->chance, 0, PAUSE_MS_MAX));
+}
+
+//  A postmaster that is only starting may lose the signal.
+static void
+stop_postgres_again(tally_nemesis_t *self, tally_fault_t *fault)
+{
+    (void)self;
+    if (tally_clock_now_ms() >= fault->end_at_ms) {
+        tally_crew_kill(fault->process, SIGQUIT, 0);
+    }
 }
 
 static void
@@ -216,8 +229,8 @@ const tally_fault_way_t tally_ways_client_kill = {aim_at_client, kill_process, r
                                                   NULL};
 const tally_fault_way_t tally_ways_client_stop = {aim_at_client, stop_process, is_another,
                                                   resume_process, NULL};
-const tally_fault_way_t tally_ways_pg_stop = {aim_at_postgres, stop_postgres, runs_again, NULL,
-                                              NULL};
+const tally_fault_way_t tally_ways_pg_stop = {aim_at_postgres, stop_postgres, runs_again,
+                                              stop_postgres_again, NULL};
 const tally_fault_way_t tally_ways_pg_kill = {aim_at_postgres, kill_process, runs_again, NULL,
                                               NULL};
 const tally_fault_way_t tally_ways_pg_backend = {aim_at_session, kill_backend,
