@@ -244,8 +244,8 @@ suspects_next(tally_stream_t *stream)
     return next != NULL && is_suspect(tally_stream_cold(stream, next));
 }
 
-//  Among the first few hungry members the one whose worker holds least, and so rests soonest; of an exclusive queue there
-//  is but the holder.
+//  Among the first few hungry members the one whose worker holds least, and so rests soonest; of an exclusive queue
+//  there is but the holder.
 static tally_member_t *
 find_idlest(const tally_queue_t *queue, tally_member_t *member)
 {
