@@ -209,6 +209,10 @@ tally_stream_return(tally_stream_t *self, const tally_entry_t *entry)
     tally_cold_t *cold = tally_stream_cold(self, entry);
     if (TALLY_PLANTED(KEY_BEHIND) && cold != NULL && cold->heads) {
         unhead_key(self, cold);
+        if (cold->key->heads > 0) {
+            wait_behind(self, cold, entry, AT_END);
+            return;
+        }
     }
     enter(self, entry, AT_FRONT);
 }
