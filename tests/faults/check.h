@@ -112,5 +112,8 @@ void tally_check_print(const tally_check_t *self, FILE *out);
 void tally_check_print_json(const tally_check_t *self, FILE *out);
 //  All that is known of a message, by time.
 void tally_check_print_life(const tally_check_t *self, uint64_t number, FILE *out);
+//  Of each worker that was killed or stopped, where the first of what it held was settled no sooner than that, the life
+//  of that message.
+void tally_check_print_slow(const tally_check_t *self, int64_t slow_ms, FILE *out);
 
 #endif

@@ -151,8 +151,10 @@ count_held(tally_check_t *self, const tally_life_t *life, size_t fault,
     for (size_t i = 0; i < life->count; i++) {
         const tally_history_record_t *record = life->moments[i].record;
         if (is_settled(life, record) && record->at_ns > began_ns) {
-            outcome->first_ns = record->at_ns < outcome->first_ns ? record->at_ns
-                                                                  : outcome->first_ns;
+            if (record->at_ns < outcome->first_ns) {
+                outcome->first_ns = record->at_ns;
+                outcome->first = life->number;
+            }
             outcome->last_ns = record->at_ns > outcome->last_ns ? record->at_ns : outcome->last_ns;
             return;
         }

@@ -133,6 +133,22 @@ tally_check_print_life(const tally_check_t *self, uint64_t number, FILE *out)
     free(life.moments);
 }
 
+void
+tally_check_print_slow(const tally_check_t *self, int64_t slow_ms, FILE *out)
+{
+    for (size_t i = 0; i < self->set->fault_count; i++) {
+        const tally_set_fault_t *fault = &self->set->faults[i];
+        const tally_outcome_of_fault_t *outcome = &self->outcomes[i];
+        if (outcome->first != 0 && outcome->first_ns - fault->began_ns >= slow_ms * 1000000) {
+            fprintf(out, "%.6f s  %s of %s %u: next settle after %.1f ms\n",
+                    seconds(self, fault->began_ns), tally_history_set_fault(self->set, fault->kind),
+                    tally_victim_name(fault->victim), fault->process,
+                    (double)(outcome->first_ns - fault->began_ns) / 1e6);
+            tally_check_print_life(self, outcome->first, out);
+        }
+    }
+}
+
 //  ---- for people ---------------------------------------------------------------------------------------------
 
 static void

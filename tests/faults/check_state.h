@@ -79,7 +79,8 @@ typedef struct {
 
 //  What came of one fault, by its index in the set.
 typedef struct {
-    uint64_t held;    // messages that its victim held
+    uint64_t held;     // messages that its victim held
+    uint64_t first;    // the one of them that was settled first, at first_ns
     int64_t first_ns, last_ns, term_ns, confirm_ns;
 } tally_outcome_of_fault_t;
 

@@ -11,7 +11,7 @@
 static const char usage[] =
     "usage: check DIRECTORY [--db CONNINFO] [--json] [--strict] [--drain-ms N] [--confirmed-min "
     "N]\n"
-    "       check DIRECTORY --message NUMBER\n"
+    "       check DIRECTORY --message NUMBER | --slow MS\n"
     "\n"
     "Joins the histories in DIRECTORY (NAME.NUMBER.history) and says which promises held.\n"
     "  --db CONNINFO       first write the rows of this database into DIRECTORY, as a history\n"
@@ -19,12 +19,13 @@ static const char usage[] =
     "  --confirmed-min N   fewer confirmed messages prove nothing (1000)\n"
     "  --strict            a rule with nothing to check, a danger that never came, prove nothing\n"
     "  --message NUMBER    the life of this message, nothing else\n"
+    "  --slow MS           lives of messages whose worker was hit and that waited so long\n"
     "exit code: 0 valid, 1 a promise was broken, 2 the run proves nothing\n";
 
 struct arguments {
     const char *directory, *conninfo;
     bool json;
-    uint64_t message;
+    uint64_t message, slow_ms;
     tally_check_options_t options;
 };
 
@@ -45,6 +46,7 @@ parse_arguments(int argc, char **argv, struct arguments *arguments)
                                             {"confirmed-min", required_argument, NULL, 'c'},
                                             {"strict", no_argument, NULL, 's'},
                                             {"message", required_argument, NULL, 'm'},
+                                            {"slow", required_argument, NULL, 'w'},
                                             {NULL, 0, NULL, 0}};
     bool fine = true;
     uint64_t drain_ms = 0;
@@ -68,6 +70,9 @@ parse_arguments(int argc, char **argv, struct arguments *arguments)
         case 'm':
             fine = parse_number(optarg, &arguments->message);
             break;
+        case 'w':
+            fine = parse_number(optarg, &arguments->slow_ms) && arguments->slow_ms <= INT32_MAX;
+            break;
         default:
             fine = false;
             break;
@@ -85,6 +90,9 @@ report(const struct arguments *arguments, const tally_history_set_t *set)
     int code = (int)tally_check_verdict(check);
     if (arguments->message != 0) {
         tally_check_print_life(check, arguments->message, stdout);
+        code = 0;
+    } else if (arguments->slow_ms != 0) {
+        tally_check_print_slow(check, (int64_t)arguments->slow_ms, stdout);
         code = 0;
     } else if (arguments->json) {
         tally_check_print_json(check, stdout);
