@@ -57,9 +57,8 @@ int64_t tally_core_sender_last(const tally_core_t *self, const uint8_t sender[TA
 void tally_core_forget_sender(tally_core_t *self, const uint8_t sender[TALLY_SENDER_BYTES]);
 //  Ends loading.  Leases of workers that were not joined again by then go on until their deadline as long as the
 //  worker's beats are heard under its old number: it is in the middle of its work and has not said hello to us
-//  yet.  When none is heard for `orphans_ms`, or later for as long as any worker may be silent, they are returned,
-//  uncounted.
-void tally_core_loaded(tally_core_t *self, int64_t orphans_ms, int64_t now_ms);
+//  yet.  When none is heard for TALLY_ORPHANS_MS, then or later, they are returned, uncounted.
+void tally_core_loaded(tally_core_t *self, int64_t now_ms);
 
 //  ---- inputs ---------------------------------------------------------------------------------------------
 

@@ -206,12 +206,16 @@ static void
 check_worker(const tally_core_t *core, const tally_crew_worker_t *worker)
 {
     uint64_t outstanding = 0;
+    uint32_t at_work = 0;
     for (const tally_link_t *link = tally_list_first(&worker->leases); link != NULL;
          link = tally_list_next(&worker->leases, link)) {
         const tally_lease_t *lease = TALLY_OF(link, tally_lease_t, of_worker);
         assert(lease->worker == worker);
         outstanding += lease->held;
+        at_work += lease->held > 0;
     }
+    assert(at_work == worker->at_work);
+    assert(!worker->joined || worker->has_room == tally_crew_has_room(worker));
     assert(outstanding == worker->outstanding);
     assert(!worker->joined || outstanding <= worker->allowed);
     assert(tally_heap_holds(&worker->silence) == (worker->joined || !core->loading));

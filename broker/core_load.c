@@ -64,6 +64,7 @@ tally_core_load_lease(tally_core_t *self, const tally_lease_row_t *row, int64_t 
     }
     *TALLY_PUSH(&self->loaded_leases) = lease;
     lease->live = true;
+    lease->began_ms = now_ms;
     lease->deadline_ms = now_ms + row->left_ms;
     tally_core_watch(self, lease);
 }
@@ -140,11 +141,11 @@ find_holder(tally_core_t *self, tally_stream_t *stream)
 }
 
 void
-tally_core_loaded(tally_core_t *self, int64_t orphans_ms, int64_t now_ms)
+tally_core_loaded(tally_core_t *self, int64_t now_ms)
 {
     assert(self->loading);
     for (size_t i = 0; i < self->loaded_leases.count; i++) {
-        keep(self, self->loaded_leases.items[i], now_ms + orphans_ms);
+        keep(self, self->loaded_leases.items[i], now_ms + TALLY_ORPHANS_MS);
         forget_settled(self, self->loaded_leases.items[i]);
     }
     assert(self->loaded.count == 0);

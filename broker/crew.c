@@ -8,6 +8,9 @@
 #include "broker/queue.h"
 #include "lib/alloc.h"
 
+#define PACE_WEIGHT 8          // of what was known, against one more lease
+#define PACE_US_FIRST 10000    // of a worker of which nothing is known: ten leases to begin with
+
 void
 tally_crew_init(tally_crew_t *self)
 {
@@ -70,6 +73,8 @@ tally_crew_join(tally_crew_t *self, uint64_t number, const tally_hello_t *hello,
     worker->joined = true;
     worker->credit = hello->credit;
     worker->allowed = worker->outstanding > hello->credit ? worker->outstanding : hello->credit;
+    worker->pace_us = PACE_US_FIRST;
+    worker->has_room = tally_crew_has_room(worker);
     worker->index = self->joined.count;
     *TALLY_PUSH(&self->joined) = worker;
     worker->member_count = queue_count;
@@ -164,13 +169,21 @@ tally_crew_free_credit(const tally_crew_worker_t *worker)
     return worker->outstanding < worker->credit ? worker->credit - worker->outstanding : 0;
 }
 
-//  Changes what is outstanding; when credit begins or ends, the queues hear of it.
-static void
-set_outstanding(tally_crew_worker_t *worker, uint32_t outstanding)
+bool
+tally_crew_has_room(const tally_crew_worker_t *worker)
 {
-    bool had_credit = tally_crew_free_credit(worker) > 0;
-    worker->outstanding = outstanding;
-    if (had_credit != (tally_crew_free_credit(worker) > 0)) {
+    bool busy = worker->at_work >= TALLY_AHEAD_LEASES_MIN
+                && worker->at_work * worker->pace_us >= TALLY_AHEAD_MS * 1000;
+    return !busy && tally_crew_free_credit(worker) > 0;
+}
+
+//  What it has, or its pace, changed: when that makes room, or takes it, its queues hear of it.
+static void
+look_for_room(tally_crew_worker_t *worker)
+{
+    bool has_room = tally_crew_has_room(worker);
+    if (worker->has_room != has_room) {
+        worker->has_room = has_room;
         place_members(worker);
     }
 }
@@ -185,14 +198,31 @@ tally_crew_serve(tally_member_t *member)
 void
 tally_crew_take(tally_crew_worker_t *worker, uint32_t messages)
 {
-    set_outstanding(worker, worker->outstanding + messages);
+    worker->outstanding += messages;
+    worker->at_work += messages > 0;
+    look_for_room(worker);
 }
 
 void
-tally_crew_give(tally_crew_worker_t *worker, uint32_t messages)
+tally_crew_give(tally_crew_worker_t *worker, uint32_t messages, bool over)
 {
     assert(worker->outstanding >= messages);
-    set_outstanding(worker, worker->outstanding - messages);
+    worker->outstanding -= messages;
+    if (over && messages > 0) {
+        assert(worker->at_work > 0);
+        worker->at_work--;
+    }
+    look_for_room(worker);
+}
+
+//  A moving average.  It works on one lease after the other, so what it ended before does not count for this one.
+void
+tally_crew_pace(tally_crew_worker_t *worker, int64_t began_ms, int64_t now_ms)
+{
+    int64_t from_ms = began_ms > worker->turned_ms ? began_ms : worker->turned_ms;
+    worker->turned_ms = now_ms;
+    worker->pace_us += ((now_ms - from_ms) * 1000 - worker->pace_us) / PACE_WEIGHT;
+    look_for_room(worker);
 }
 
 //  ---- suspects ----------------------------------------------------------------------------------
@@ -288,7 +318,7 @@ tally_member_hungry(const tally_member_t *member)
 {
     const tally_crew_worker_t *worker = member->worker;
     bool takes_more = !worker->draining && !worker->isolated && worker->reserved_for == NULL;
-    return takes_more && tally_crew_free_credit(worker) > 0
+    return takes_more && tally_crew_has_room(worker)
            && (!member->queue->row.exclusive || member->rota.count > 0);
 }
 

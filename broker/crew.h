@@ -2,7 +2,9 @@
 //  crew - the connected workers: what they take, what they hold, when they were last heard.
 //
 //  Outstanding messages of a worker never exceed its credit: tally_crew_take() and _give() are the
-//  only places that change the count.  A worker that is not joined is only remembered because the
+//  only places that change the count.  Nor does it get more leases than it ends in TALLY_AHEAD_MS at
+//  its own pace: what is ready stays here, where it can go to whoever is free first, and goes in
+//  larger leases.  A worker that is not joined is only remembered because the
 //  database has leases of it; it gets nothing.
 //
 //  Messages that crashed before are suspects.  A worker that holds some holds nothing else (it is
@@ -41,7 +43,11 @@ struct tally_crew_worker {
     uint16_t credit;
     uint32_t outstanding;    // messages leased and not given up by a record
     uint32_t allowed;        // for checking: credit, or what it held when it joined
-    int64_t beat_ms;         // last heard
+    uint32_t at_work;        // leases that some of these are of
+    int64_t pace_us;         // what it takes for a lease, about
+    int64_t turned_ms;       // when it last ended one
+    bool has_room;
+    int64_t beat_ms;    // last heard
     tally_heap_node_t silence;
     tally_list_t leases;
     bool isolated;                   // holds one lease, of suspects
@@ -84,8 +90,13 @@ void tally_crew_remove(tally_crew_t *self, tally_crew_worker_t *worker);
 //  It was its turn.
 void tally_crew_serve(tally_member_t *member);
 uint32_t tally_crew_free_credit(const tally_crew_worker_t *worker);
-void tally_crew_take(tally_crew_worker_t *worker, uint32_t messages);
-void tally_crew_give(tally_crew_worker_t *worker, uint32_t messages);
+//  For one more lease: by credit, and by what it has in front of it.
+bool tally_crew_has_room(const tally_crew_worker_t *worker);
+void tally_crew_take(tally_crew_worker_t *worker, uint32_t messages);    // one lease
+//  `over`: with these it has given up all of that lease.
+void tally_crew_give(tally_crew_worker_t *worker, uint32_t messages, bool over);
+//  It ended a lease, which it had since began_ms.
+void tally_crew_pace(tally_crew_worker_t *worker, int64_t began_ms, int64_t now_ms);
 
 //  Its next lease is to be of that stream's suspects: both wait until it rests.
 void tally_crew_reserve(tally_member_t *member, tally_stream_t *stream);

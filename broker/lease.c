@@ -109,7 +109,7 @@ tally_lease_give(tally_lease_t *self, uint32_t messages)
     assert(self->held >= messages);
     self->held -= messages;
     if (self->worker != NULL) {
-        tally_crew_give(self->worker, messages);
+        tally_crew_give(self->worker, messages, self->held == 0);
     }
 }
 
@@ -117,6 +117,6 @@ void
 tally_lease_orphan(tally_lease_t *self)
 {
     assert(self->worker != NULL);
-    tally_crew_give(self->worker, self->held);
+    tally_crew_give(self->worker, self->held, true);
     leave_worker(self);
 }

@@ -50,6 +50,7 @@ typedef struct {
     bool alone;              // when its worker died it held nothing else
     bool crashes;            // when its deadline passes it crashed; else it is returned uncounted
     const tally_lease_row_t *left;    // what the look found, while a result is looked at
+    int64_t began_ms;                 // when it was committed
     int64_t deadline_ms;
     int64_t retry_ms;    // when skipped ends go into a plan again; 0: none were skipped
     int64_t backoff_ms;

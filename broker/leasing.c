@@ -393,6 +393,7 @@ tally_core_start_leases(tally_core_t *self, tally_tick_t *tick, const tally_tick
     for (size_t i = 0; i < tick->leases.count; i++) {
         tally_lease_t *lease = tick->leases.items[i];
         lease->live = true;
+        lease->began_ms = now_ms;
         lease->deadline_ms = lease->worker == NULL
                                  ? now_ms
                                  : now_ms + lease->stream->queue->row.visibility_ms;

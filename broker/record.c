@@ -137,7 +137,7 @@ next_named(tally_lease_t *lease, const tally_record_t *record, tally_cursor_t *i
 
 static void
 end_named(tally_core_t *self, tally_lease_t *lease, const tally_record_t *record,
-          tally_chunk_t *chunk)
+          tally_chunk_t *chunk, int64_t now_ms)
 {
     tally_cursor_t ids = record->ids;
     uint32_t count = record->count == 0 ? lease->size : record->count;
@@ -154,6 +154,9 @@ end_named(tally_core_t *self, tally_lease_t *lease, const tally_record_t *record
         }
     }
     tally_lease_give(lease, given);
+    if (given > 0 && lease->held == 0 && lease->worker != NULL) {
+        tally_crew_pace(lease->worker, lease->began_ms, now_ms);
+    }
 }
 
 static void
@@ -207,7 +210,7 @@ tally_core_record(tally_core_t *self, const tally_record_t *record, tally_chunk_
     default:
         return false;    // not for a lease
     }
-    end_named(self, lease, record, chunk);
+    end_named(self, lease, record, chunk, now_ms);
     tally_core_watch(self, lease);
     bool awaited = record->kind == TALLY_RECORD_RESULT;
     tally_core_touch(self, lease, awaited ? now_ms : now_ms + COMPANY_MS);

@@ -17,8 +17,6 @@
 #include "lib/failpoint.h"
 #include "lib/log.h"
 
-#define ORPHANS_MS                                                                                 \
-    3000    // for workers of the broker before us to come back and say what they hold
 #define DOUBT_MS (3 * TALLY_PLACE_SILENCE_MS / 2)    // a standby is active by then
 #define RECONNECT_MS_MIN 20
 #define ROWS_PER_LOOK 4096    // at the clock, while loading
@@ -214,7 +212,7 @@ tally_recovery_start(tally_broker_t *self, uint64_t silent)
         tally_log_error("could not recover: %s", tally_recover_store_error(store));
         return outcome == TALLY_DB_RETRY ? 75 : 78;
     }
-    tally_core_loaded(self->core, ORPHANS_MS, self->now_ms);
+    tally_core_loaded(self->core, self->now_ms);
     self->last_worker = self->epoch << 40;
     self->state = TALLY_SERVING;
     self->active_since_ms = self->now_ms;
@@ -442,7 +440,7 @@ tally_recovery_try(tally_broker_t *self)
     }
     self->now_ms = tally_clock_now_ms();
     tally_peers_rejoin(self);
-    tally_core_loaded(self->core, ORPHANS_MS, self->now_ms);
+    tally_core_loaded(self->core, self->now_ms);
     append_inputs(&self->again, &self->collecting, 0);    // came while we were away
     //  Its leases reached nobody.  When there are none nothing is given back: a rejected tick must
     //  not grow by that, or the input that does it would never stand alone.

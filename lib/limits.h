@@ -49,6 +49,10 @@
 //  Flow
 #define TALLY_SEND_WINDOW 1024    // sends of one sender that may be unconfirmed at once
 #define TALLY_CREDIT_MAX 1000     // messages leased to one worker
+//  What waits in front of a worker waits for that one alone, and again should it die: so no more leases than it ends in
+//  this time, and two at least, that it need not wait for the broker.
+#define TALLY_AHEAD_MS 100
+#define TALLY_AHEAD_LEASES_MIN 2
 #define TALLY_DELIVERY_BYTES_MAX (1024 * 1024)    // a delivery of more than one message stays below
 #define TALLY_WORKERS_MAX 4096
 #define TALLY_CLIENTS_MAX 65536    // senders known to the broker's memory
@@ -70,6 +74,8 @@
 #define TALLY_VISIBILITY_MS_MAX (12 * 3600 * 1000)
 #define TALLY_BEAT_MS 500
 #define TALLY_BEATS_MISSED_MAX 3
+//  For workers of the broker before to be heard; they try to connect once a second at least (TALLY_RECONNECT_MS_MAX).
+#define TALLY_ORPHANS_MS (TALLY_BEAT_MS * TALLY_BEATS_MISSED_MAX)
 #define TALLY_PING_MS 60000
 #define TALLY_PLACE_BEAT_MS 250        // the active broker speaks to PostgreSQL at least so often
 #define TALLY_PLACE_SILENCE_MS 1000    // so long it does not: a standby takes over

@@ -14,7 +14,6 @@
 
 #define STEPS_MAX 400
 #define WORKERS_MAX 6
-#define ORPHANS_MS 3000
 
 static const uint8_t *
 sender_of(size_t index)
@@ -364,7 +363,7 @@ act_crash(struct play *play)
                                                  play->now_ms);
         assert(number == workers[i].number);
     }
-    tally_core_loaded(play->core, ORPHANS_MS, play->now_ms);
+    tally_core_loaded(play->core, play->now_ms);
 }
 
 //  ---- the target --------------------------------------------------------------------------------
@@ -389,7 +388,7 @@ fuzz_core(tally_bytes_t input)
     play.store = fake_store_new();
     play_put_queues(&play);
     open_core(&play, 0);
-    tally_core_loaded(play.core, ORPHANS_MS, play.now_ms);
+    tally_core_loaded(play.core, play.now_ms);
     for (int i = 0; i < STEPS_MAX && play.at < play.end; i++) {
         step(&play);
     }

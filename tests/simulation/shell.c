@@ -10,7 +10,6 @@
 #define FRAMES_PER_TURN 256
 #define INBOX_POLL_MS 1000
 #define HOUSEKEEP_MS 10000
-#define ORPHANS_MS 3000
 #define RETRY_WRITTEN_MS 1000    // a request of an operator is in the database by then
 
 sim_shell_t *
@@ -117,7 +116,7 @@ sim_shell_start(sim_shell_t *self)
     self->epoch = sim_database_take_epoch(world->database);
     SIM_TRACE(world, "==== broker starts, epoch # ====", self->epoch);
     sim_shell_load(self, 0, fake_store_last_tick(sim_database_store(world->database)));
-    tally_core_loaded(self->core, ORPHANS_MS, world->now_ms);
+    tally_core_loaded(self->core, world->now_ms);
     sim_ledger_loaded(world->ledger, self->core);
     tally_core_check(self->core);
     self->last_worker = self->epoch << 40;

@@ -6,7 +6,6 @@
 
 #include "tests/simulation/shell_state.h"
 
-#define ORPHANS_MS 3000
 #define RECONNECT_MS_MIN 20
 #define RECONNECT_MS_MAX 1000
 #define CACHE_BYTES_MAX 4096    // so small that bodies have to be fetched again
@@ -150,7 +149,7 @@ sim_shell_try(sim_shell_t *self)
     uint64_t first_id = TALLY_PLANTED(TOKEN_REUSED) ? 0 : tally_core_next_id(old);
     sim_shell_load(self, first_id, tally_core_tick(old));
     sim_shell_rejoin(self);
-    tally_core_loaded(self->core, ORPHANS_MS, world->now_ms);
+    tally_core_loaded(self->core, world->now_ms);
     sim_ledger_loaded(world->ledger, self->core);
     tally_core_check(self->core);
     append_inputs(&self->again, &self->collecting, 0);

@@ -48,7 +48,7 @@ scene_setup(void **state)
     new_core(scene, 0);
     fake_store_load(scene->store, scene->core, scene->now_ms);
     know_sender(scene);
-    tally_core_loaded(scene->core, SCENE_ORPHANS_MS, scene->now_ms);
+    tally_core_loaded(scene->core, scene->now_ms);
     *state = scene;
     return 0;
 }
@@ -465,7 +465,7 @@ scene_reload(scene_t *scene, bool same_epoch)
 void
 scene_loaded(scene_t *scene)
 {
-    tally_core_loaded(scene->core, SCENE_ORPHANS_MS, scene->now_ms);
+    tally_core_loaded(scene->core, scene->now_ms);
     tally_core_check(scene->core);
 }
 

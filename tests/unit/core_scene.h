@@ -16,8 +16,6 @@
 
 #include "tests/unit/fake_store.h"
 
-#define SCENE_ORPHANS_MS 3000
-
 typedef struct {
     tally_core_t *core;
     fake_store_t *store;

@@ -63,7 +63,7 @@ a_lease_whose_worker_is_not_heard_is_returned_uncounted(void **state)
     scene_t *scene = *state;
     uint64_t worker;
     lease_and_restart(scene, &worker);
-    scene_pass(scene, SCENE_ORPHANS_MS - 1);
+    scene_pass(scene, TALLY_ORPHANS_MS - 1);
     assert_int_equal(scene_stats(scene, "work").leased, 1);
     scene_pass(scene, 1);
     scene_settle_down(scene);

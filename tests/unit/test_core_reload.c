@@ -58,7 +58,7 @@ ids_go_on_above_those_of_the_lost_core(void **state)
     scene_loaded(scene);
     assert_int_equal(tally_core_next_id(scene->core) >> 40, 2);
     scene_join(scene, 10, "work");
-    scene_pass(scene, SCENE_ORPHANS_MS);
+    scene_pass(scene, TALLY_ORPHANS_MS);
     assert_true(scene_lease_id(scene, 0) > lease);
     assert_int_equal(scene_message(scene, 0, 0), message);
 }
@@ -131,7 +131,7 @@ the_lease_of_a_worker_that_is_not_back_is_returned_uncounted(void **state)
     uint64_t message = scene_message(scene, 0, 0);
     scene_reload(scene, false);
     scene_loaded(scene);
-    scene_pass(scene, SCENE_ORPHANS_MS - 1);
+    scene_pass(scene, TALLY_ORPHANS_MS - 1);
     assert_int_equal(scene_stats(scene, "work").leased, 2);
     assert_true(scene_settle_one(scene, lease, scene_sent(scene, 1)));    // it is late, not wrong
     scene_pass(scene, 2);

@@ -372,7 +372,7 @@ a_new_broker_elects_anew_and_the_epoch_goes_on(void **state)
     scene_reload(scene, false);
     scene_loaded(scene);
     uint64_t holder = scene_join(scene, 10, "alone");
-    scene_pass(scene, SCENE_ORPHANS_MS);
+    scene_pass(scene, TALLY_ORPHANS_MS);
     assert_int_equal(stored(scene, "acme")->epoch, 2);
     assert_int_equal(stored(scene, "acme")->worker, holder);
     assert_int_equal(scene_lease(scene, 0)->epoch, 2);

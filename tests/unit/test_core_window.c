@@ -185,7 +185,7 @@ what_comes_back_does_not_wait_for_the_window_again(void **state)
     //  Nor after a restart.
     scene_reload(scene, false);
     scene_loaded(scene);
-    scene_pass(scene, SCENE_ORPHANS_MS);
+    scene_pass(scene, TALLY_ORPHANS_MS);
     assert_int_equal(scene_stats(scene, "batch").ready, 2);
     scene_reload(scene, false);
     scene_loaded(scene);
