@@ -223,8 +223,10 @@ $(foreach test,$(TEST_SOURCES:tests/%.c=%),$(eval $(call test_rule,$(test))))
 # Programs and harness with failpoints: this tree when it is built so, else one below it.
 FAULTS = $(FAILPOINT_BUILD)/tests/faults/faults
 FAILPOINT_BUILD = $(if $(FAILPOINTS),$(BUILD),$(BUILD)/faults)
+ifdef FAILPOINTS
+failpoint-programs: programs $(FAULTS)
+else
 failpoint-programs:
-ifndef FAILPOINTS
 	@$(MAKE) --no-print-directory BUILD=$(FAILPOINT_BUILD) FAILPOINTS=1 programs $(FAULTS)
 endif
 programs: $(PROGRAMS)
