@@ -138,7 +138,7 @@ turn_tick(tally_broker_t *self)
         if (outcome == TALLY_DB_DONE) {
             end_tick(self, result);
             if (!tally_tick_store_connected(self->ticks)) {
-                tally_recovery_cut(self);    // behind the answer to COMMIT
+                tally_recovery_cut(self);    // behind the answer to the sync
                 return true;
             }
         } else {
@@ -153,7 +153,7 @@ turn_tick(tally_broker_t *self)
         return true;
     }
     if (self->plan == NULL && !tally_tick_store_connected(self->ticks)) {
-        tally_recovery_cut(self);    // behind the last COMMIT
+        tally_recovery_cut(self);    // behind the last sync
         return true;
     }
     if (self->plan == NULL && tally_core_next_ms(self->core, self->now_ms) <= self->now_ms) {

@@ -86,9 +86,8 @@ send_all(tally_tick_session_t *self)
 {
     return PQsetnonblocking(self->connection, 1) == 0 && PQenterPipelineMode(self->connection) == 1
            && send(self, NULL, durable_sql) && send(self, NULL, tally_tick_session_sql)
-           && send(self, "begin", "begin isolation level read committed")
            && send(self, "lock", tally_tick_guard_lock_sql)
-           && send(self, "epoch", tally_tick_guard_epoch_sql) && send(self, "commit", "commit")
+           && send(self, "epoch", tally_tick_guard_epoch_sql)
            && send(self, "hold", tally_tick_hold_sql)
            && send_each(self, tally_tick_send_statements, tally_tick_send_statement_count)
            && send_each(self, tally_tick_lease_statements, tally_tick_lease_statement_count)

@@ -31,7 +31,7 @@ typedef struct {
     void (*read)(tally_tick_result_t *result, const PGresult *answer);
 } tally_statement_t;
 
-//  In the order in which a tick sends them, behind its guard and before its COMMIT.
+//  In the order in which a tick sends them, behind its guard.
 extern const tally_statement_t tally_tick_send_statements[];
 extern const size_t tally_tick_send_statement_count;
 extern const tally_statement_t tally_tick_lease_statements[];

@@ -14,7 +14,8 @@ const char tally_tick_session_sql[] =
     " set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),"
     " set_config('enable_mergejoin', 'off', false),"
     " set_config('enable_bitmapscan', 'off', false), set_config('jit', 'off', false),"
-    " set_config('lock_timeout', '50ms', false)";
+    " set_config('lock_timeout', '50ms', false),"
+    " set_config('default_transaction_isolation', 'read committed', false)";
 const char tally_tick_guard_lock_sql[] = "select pg_advisory_xact_lock_shared($1)";
 const char tally_tick_hold_sql[] = "select pg_try_advisory_lock_shared($1)";
 //  No function around it: that alone would cost a third of a small tick's statements.

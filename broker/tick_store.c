@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
 //  tick_store - see tick_store.h.
 //
-//  A tick is one pipeline: BEGIN, the guard (lock, then epoch and the tick's own record), a
-//  statement for each section of the plan, COMMIT, sync.  Nothing is waited for between them.  In a
-//  pipeline a failed statement lets the server skip the rest up to the sync, COMMIT included. After
-//  any failure the connection is given up: a new one costs less than knowing what state the old one
-//  is in.
+//  A tick is one pipeline: the guard (lock, then epoch and the tick's own record), a statement for
+//  each section of the plan, sync.  Nothing is waited for between them.  There is no BEGIN and no
+//  COMMIT: what stands before a sync is one transaction that the sync commits, and each of both
+//  would cost a small tick as much as a statement that writes.  A failed statement lets the server
+//  skip the rest and roll all of it back at the sync.  What the commit itself has to say comes
+//  before the answer to the sync: an error, a warning, or that the connection is lost.  After any
+//  failure the connection is given up: a new one costs less than knowing what state the old one is
+//  in.
 
 #include "broker/tick_store.h"
 
@@ -24,8 +27,6 @@
 #include "lib/log.h"
 #include "lib/planted.h"
 
-#define ANSWERS_MAX 64
-
 static const char application[] = "tallyd-tick";
 
 struct tally_tick_store {
@@ -36,16 +37,14 @@ struct tally_tick_store {
     tally_statement_params_t params;
     bool busy;
     bool failed;        // a statement answered with an error; sqlstate and error say which
-    bool committed;     // COMMIT answered with its tag
+    bool committed;     // the sync was answered, and nothing spoke against it
     bool local_only;    // a warning said that the commit may not have reached the standby
-    const tally_statement_t
-        *sent[ANSWERS_MAX];    // whose answers are to come, in order; NULL: begin, guard, commit
-    size_t sent_count, answered;
-    bool farewell;                  // PostgreSQL ended the session while it had nothing to do
-    bool holds, hold_asked;         // the place
-    size_t asides;                  // words between ticks whose sync is to come, before any tick's
-    PGresult *kept[ANSWERS_MAX];    // answers that `result` points into
-    size_t kept_count;
+    TALLY_ARRAY(const tally_statement_t *) sent;    // answers to come, in order; NULL: the guard's
+    size_t answered, succeeded;                     // of those sent
+    bool farewell;                   // PostgreSQL ended the session while it had nothing to do
+    bool holds, hold_asked;          // the place
+    size_t asides;                   // words between ticks whose sync is to come, before any tick's
+    TALLY_ARRAY(PGresult *) kept;    // answers that `result` points into
     tally_tick_result_t result;
     char sqlstate[6];
     char *error;
@@ -76,18 +75,15 @@ clear_result(tally_tick_store_t *self)
     self->result.queues.count = 0;
     self->result.retried.count = 0;
     self->result.dropped.count = 0;
-    for (size_t i = 0; i < self->kept_count; i++) {
-        PQclear(self->kept[i]);
+    for (size_t i = 0; i < self->kept.count; i++) {
+        PQclear(self->kept.items[i]);
     }
-    self->kept_count = 0;
+    self->kept.count = 0;
 }
 
 tally_tick_store_t *
 tally_tick_store_new(const char *conninfo, bool allow_unsafe)
 {
-    assert(tally_tick_send_statement_count + tally_tick_lease_statement_count
-               + tally_tick_admin_statement_count + 4
-           <= ANSWERS_MAX);
     tally_tick_store_t *self = tally_alloc(sizeof *self);
     self->conninfo = tally_strdup(conninfo);
     self->allow_unsafe = allow_unsafe;
@@ -117,6 +113,8 @@ tally_tick_store_destroy(tally_tick_store_t **self_p)
     for (size_t i = 0; i < TALLY_STATEMENT_PARAMS_MAX; i++) {
         tally_pgarray_free(&self->params.values[i]);
     }
+    free(self->sent.items);
+    free(self->kept.items);
     free(self->conninfo);
     free(self->error);
     free(self);
@@ -266,7 +264,7 @@ send(tally_tick_store_t *self, const char *name, const tally_statement_t *statem
         == 0) {
         set_error(self, "", PQerrorMessage(self->connection));
     }
-    self->sent[self->sent_count++] = statement;
+    *TALLY_PUSH(&self->sent) = statement;
     self->params.count = 0;
 }
 
@@ -339,11 +337,11 @@ tally_tick_store_start(tally_tick_store_t *self, uint64_t epoch, const tally_pla
     self->local_only = false;
     self->sqlstate[0] = '\0';
     self->error[0] = '\0';
-    self->sent_count = 0;
+    self->sent.count = 0;
     self->answered = 0;
+    self->succeeded = 0;
     self->params.count = 0;
 
-    send(self, "begin", NULL);
     tally_pgarray_one_int8(&self->params.values[0], TALLY_TICK_LOCK);
     self->params.count = 1;
     send(self, "lock", NULL);
@@ -357,7 +355,6 @@ tally_tick_store_start(tally_tick_store_t *self, uint64_t epoch, const tally_pla
     send_sections(self, plan, tally_tick_lease_statements, tally_tick_lease_statement_count);
     send_sections(self, plan, tally_tick_admin_statements, tally_tick_admin_statement_count);
     fail_at(self, TICK_LEASES);
-    send(self, "commit", NULL);
     if (PQpipelineSync(self->connection) == 0) {
         set_error(self, "", PQerrorMessage(self->connection));
     }
@@ -370,12 +367,10 @@ static void
 take_error(tally_tick_store_t *self, const PGresult *answer)
 {
     const char *sqlstate = PQresultErrorField(answer, PG_DIAG_SQLSTATE);
-    bool at_commit = self->answered + 1 >= self->sent_count;
-    //  Without a code it is libpq that speaks: the connection is lost.  At COMMIT even the server's word does not
+    bool at_commit = self->answered == self->sent.count;
+    //  Without a code it is libpq that speaks: the connection is lost.  At the commit even the server's word does not
     //  say that it did not happen (a cancelled wait for a standby, a shutdown).  Both are left unknown.
-    if (sqlstate != NULL && !at_commit && !self->failed) {
-        self->failed = true;
-    }
+    self->failed = self->failed || (sqlstate != NULL && !at_commit);
     if (self->sqlstate[0] == '\0') {
         //  No input's fault: the next connection has statements that fit.
         const char *stale = tally_db_session_stale(answer) ? "26000" : sqlstate;
@@ -386,21 +381,20 @@ take_error(tally_tick_store_t *self, const PGresult *answer)
 static void
 take_answer(tally_tick_store_t *self, PGresult *answer)
 {
-    const tally_statement_t *statement = self->answered < self->sent_count
-                                             ? self->sent[self->answered]
+    const tally_statement_t *statement = self->answered < self->sent.count
+                                             ? self->sent.items[self->answered]
                                              : NULL;
-    bool last = self->answered + 1 == self->sent_count;
     switch (PQresultStatus(answer)) {
     case PGRES_TUPLES_OK:
+        self->succeeded++;
         if (statement != NULL && statement->read != NULL) {
             statement->read(&self->result, answer);
-            self->kept[self->kept_count++] = answer;
+            *TALLY_PUSH(&self->kept) = answer;
             return;
         }
         break;
     case PGRES_COMMAND_OK:
-        //  COMMIT of a failed transaction answers ROLLBACK, and no error.
-        self->committed = last && strcmp(PQcmdStatus(answer), "COMMIT") == 0;
+        self->succeeded++;
         break;
     case PGRES_PIPELINE_ABORTED:
         break;
@@ -409,6 +403,16 @@ take_answer(tally_tick_store_t *self, PGresult *answer)
         break;
     }
     PQclear(answer);
+}
+
+//  The server answers the sync when its transaction has ended, whichever way.  It was committed when each statement
+//  succeeded, the commit had nothing to say against it, and no transaction is open that others could have begun.
+static void
+take_sync(tally_tick_store_t *self)
+{
+    self->committed = self->succeeded == self->sent.count && self->sqlstate[0] == '\0'
+                      && self->error[0] == '\0'
+                      && PQtransactionStatus(self->connection) == PQTRANS_IDLE;
 }
 
 static tally_db_outcome_t
@@ -431,7 +435,7 @@ conclude(tally_tick_store_t *self, bool lost)
         outcome = tally_db_classify(self->sqlstate);
     }
     if (self->error[0] == '\0') {
-        set_error(self, "", lost ? "the connection was lost" : "COMMIT did not commit");
+        set_error(self, "", lost ? "the connection was lost" : "the sync did not commit");
     }
     tally_tick_store_disconnect(self);
     return outcome;
@@ -470,12 +474,13 @@ take_answers(tally_tick_store_t *self)
             if (PQstatus(self->connection) == CONNECTION_BAD) {
                 return -1;
             }
-            if (self->answered++ >= self->sent_count) {
-                return -1;    // more ends than statements: libpq gave the pipeline up
+            if (self->answered++ >= self->sent.count) {
+                return -1;    // more ends than statements: the commit's error, or libpq gave up
             }
             continue;
         }
         if (PQresultStatus(answer) == PGRES_PIPELINE_SYNC) {
+            take_sync(self);
             PQclear(answer);
             return 1;
         }

@@ -20,13 +20,12 @@
     X(SEND_TAKEN, "send-taken", false, "a send is in the core's plan")                             \
     X(RECORDS_RECEIVED, "records-received", false, "workers' records were received")               \
     X(RECORDS_TAKEN, "records-taken", false, "they are in the core's plan")                        \
-    X(PLAN_SEALED, "plan-sealed", false, "before BEGIN")                                           \
-    X(TICK_BEGUN, "tick-begun", true,                                                              \
-      "BEGIN and the guard are sent; error: the connection is lost")                               \
+    X(PLAN_SEALED, "plan-sealed", false, "before the tick's first statement")                      \
+    X(TICK_BEGUN, "tick-begun", true, "the guard is sent; error: the connection is lost")          \
     X(TICK_SENDS, "tick-sends", true, "what was sent is sent, no lease; error: as before")         \
-    X(TICK_LEASES, "tick-leases", true, "everything but COMMIT is sent; error: as before")         \
-    X(TICK_SENT, "tick-sent", true, "COMMIT is sent; error: its answer is lost")                   \
-    X(TICK_COMMITTED, "tick-committed", false, "COMMIT is answered, nobody was told")              \
+    X(TICK_LEASES, "tick-leases", true, "everything but the sync is sent; error: as before")       \
+    X(TICK_SENT, "tick-sent", true, "the sync is sent; error: its answer is lost")                 \
+    X(TICK_COMMITTED, "tick-committed", false, "the commit is answered, nobody was told")          \
     X(CONFIRM_FIRST, "confirm-first", false, "one of several confirms is out")                     \
     X(CONFIRMS_OUT, "confirms-out", false, "all confirms are out, no delivery is")                 \
     X(ANSWER_SEND, "answer-send", true, "before an answer; error: it is lost")                     \
