@@ -54,22 +54,64 @@ is_blob(const tally_plan_message_t *message)
     return message->is_blob && message->dedupe.size == 0;
 }
 
-static size_t
-count_of(const tally_plan_t *plan, bool (*is)(const tally_plan_message_t *message))
+typedef bool is_fn(const tally_plan_message_t *message);
+
+static bool
+any_of(const tally_plan_t *plan, is_fn *is)
 {
-    size_t count = 0;
     for (size_t i = 0; i < plan->messages.count; i++) {
-        count += is(&plan->messages.items[i]);
+        if (is(&plan->messages.items[i])) {
+            return true;
+        }
     }
-    return count;
+    return false;
 }
 
-#define SOME(kind, type, is, expression)                                                           \
+//  Messages of one kind, from one place in the plan up to another.
+typedef struct {
+    is_fn *is;
+    size_t from, to;
+    size_t count;    // of that kind
+} part_t;
+
+static part_t
+all_of(const tally_plan_t *plan, is_fn *is)
+{
+    part_t part = {is, 0, plan->messages.count, 0};
+    for (size_t i = 0; i < plan->messages.count; i++) {
+        part.count += is(&plan->messages.items[i]);
+    }
+    return part;
+}
+
+//  As many as make a statement; params->from goes on to those behind them.
+static part_t
+next_part(tally_statement_params_t *params, const tally_plan_t *plan, is_fn *is)
+{
+    part_t part = {is, params->from, plan->messages.count, 0};
+    size_t bytes = 0;
+    for (size_t i = part.from; i < plan->messages.count; i++) {
+        if (!is(&plan->messages.items[i])) {
+            continue;
+        }
+        if (bytes >= TALLY_PART_BYTES) {
+            part.to = i;
+            break;
+        }
+        bytes += plan->messages.items[i].body.size;
+        part.count++;
+    }
+    params->from = part.to < plan->messages.count ? part.to : 0;
+    return part;
+}
+
+//  Of each message `e` of `part`.
+#define SOME(kind, type, part, expression)                                                         \
     do {                                                                                           \
-        tally_pgarray_t *column = next(params, type, count_of(plan, is));                          \
-        for (size_t i = 0; i < plan->messages.count; i++) {                                        \
+        tally_pgarray_t *column = next(params, type, (part).count);                                \
+        for (size_t i = (part).from; i < (part).to; i++) {                                         \
             const tally_plan_message_t *e = &plan->messages.items[i];                              \
-            if (is(e)) {                                                                           \
+            if ((part).is(e)) {                                                                    \
                 tally_pgarray_##kind(column, expression);                                          \
             }                                                                                      \
         }                                                                                          \
@@ -78,16 +120,17 @@ count_of(const tally_plan_t *plan, bool (*is)(const tally_plan_message_t *messag
 static bool
 plain_wanted(const tally_plan_t *plan)
 {
-    return count_of(plan, is_plain) > 0;
+    return any_of(plan, is_plain);
 }
 
 static void
 plain_write(tally_statement_params_t *params, const tally_plan_t *plan)
 {
-    SOME(int4, TALLY_OID_INT4, is_plain, (int32_t)e->tenant);
-    SOME(int8, TALLY_OID_INT8, is_plain, (int64_t)e->id);
-    SOME(int4, TALLY_OID_INT4, is_plain, (int32_t)e->queue);
-    SOME(bytes, TALLY_OID_BYTEA, is_plain, e->body);
+    part_t part = next_part(params, plan, is_plain);
+    SOME(int4, TALLY_OID_INT4, part, (int32_t)e->tenant);
+    SOME(int8, TALLY_OID_INT8, part, (int64_t)e->id);
+    SOME(int4, TALLY_OID_INT4, part, (int32_t)e->queue);
+    SOME(bytes, TALLY_OID_BYTEA, part, e->body);
 }
 
 //  unnest stands in the select list wherever it can: behind FROM each array is first written to a store of its own.
@@ -112,16 +155,14 @@ put_optional(tally_pgarray_t *column, tally_bytes_t value)
 }
 
 static void
-write_askers(tally_statement_params_t *params, const tally_plan_t *plan,
-             bool (*is)(const tally_plan_message_t *message))
+write_askers(tally_statement_params_t *params, const tally_plan_t *plan, part_t part)
 {
-    size_t count = count_of(plan, is);
-    tally_pgarray_t *senders = next(params, TALLY_OID_UUID, count);
-    tally_pgarray_t *sequences = next(params, TALLY_OID_INT8, count);
-    tally_pgarray_t *items = next(params, TALLY_OID_INT4, count);
-    for (size_t i = 0; i < plan->messages.count; i++) {
+    tally_pgarray_t *senders = next(params, TALLY_OID_UUID, part.count);
+    tally_pgarray_t *sequences = next(params, TALLY_OID_INT8, part.count);
+    tally_pgarray_t *items = next(params, TALLY_OID_INT4, part.count);
+    for (size_t i = part.from; i < part.to; i++) {
         const tally_plan_message_t *e = &plan->messages.items[i];
-        if (!is(e)) {
+        if (!part.is(e)) {
             continue;
         }
         if (e->asker == NULL) {
@@ -138,36 +179,35 @@ write_askers(tally_statement_params_t *params, const tally_plan_t *plan,
 
 //  $1 .. $12, the same for messages with and without a dedupe key.
 static void
-write_full(tally_statement_params_t *params, const tally_plan_t *plan,
-           bool (*is)(const tally_plan_message_t *message))
+write_full(tally_statement_params_t *params, const tally_plan_t *plan, part_t part)
 {
-    SOME(int4, TALLY_OID_INT4, is, (int32_t)e->tenant);
-    SOME(int8, TALLY_OID_INT8, is, (int64_t)e->id);
-    SOME(int4, TALLY_OID_INT4, is, (int32_t)e->queue);
-    SOME(bytes, TALLY_OID_BYTEA, is, body_of_row(e));
-    SOME(int4, TALLY_OID_INT4, is, e->priority);
-    SOME(bool, TALLY_OID_BOOL, is, e->is_blob);
-    SOME(bool, TALLY_OID_BOOL, is, e->releases);
-    SOME(int8, TALLY_OID_INT8, is, e->delay_ms);
-    tally_pgarray_t *keys = next(params, TALLY_OID_BYTEA, count_of(plan, is));
-    for (size_t i = 0; i < plan->messages.count; i++) {
-        if (is(&plan->messages.items[i])) {
+    SOME(int4, TALLY_OID_INT4, part, (int32_t)e->tenant);
+    SOME(int8, TALLY_OID_INT8, part, (int64_t)e->id);
+    SOME(int4, TALLY_OID_INT4, part, (int32_t)e->queue);
+    SOME(bytes, TALLY_OID_BYTEA, part, body_of_row(e));
+    SOME(int4, TALLY_OID_INT4, part, e->priority);
+    SOME(bool, TALLY_OID_BOOL, part, e->is_blob);
+    SOME(bool, TALLY_OID_BOOL, part, e->releases);
+    SOME(int8, TALLY_OID_INT8, part, e->delay_ms);
+    tally_pgarray_t *keys = next(params, TALLY_OID_BYTEA, part.count);
+    for (size_t i = part.from; i < part.to; i++) {
+        if (part.is(&plan->messages.items[i])) {
             put_optional(keys, plan->messages.items[i].key);
         }
     }
-    write_askers(params, plan, is);
+    write_askers(params, plan, part);
 }
 
 static bool
 full_wanted(const tally_plan_t *plan)
 {
-    return count_of(plan, is_full) > 0;
+    return any_of(plan, is_full);
 }
 
 static void
 full_write(tally_statement_params_t *params, const tally_plan_t *plan)
 {
-    write_full(params, plan, is_full);
+    write_full(params, plan, next_part(params, plan, is_full));
 }
 
 #define FULL_COLUMNS                                                                               \
@@ -192,15 +232,16 @@ static const char full_sql[] = "insert into tally.message (" FULL_COLUMNS ") " F
 static bool
 blobs_wanted(const tally_plan_t *plan)
 {
-    return count_of(plan, is_blob) > 0;
+    return any_of(plan, is_blob);
 }
 
 static void
 blobs_write(tally_statement_params_t *params, const tally_plan_t *plan)
 {
-    SOME(int4, TALLY_OID_INT4, is_blob, (int32_t)e->tenant);
-    SOME(int8, TALLY_OID_INT8, is_blob, (int64_t)e->id);
-    SOME(bytes, TALLY_OID_BYTEA, is_blob, e->body);
+    part_t part = next_part(params, plan, is_blob);
+    SOME(int4, TALLY_OID_INT4, part, (int32_t)e->tenant);
+    SOME(int8, TALLY_OID_INT8, part, (int64_t)e->id);
+    SOME(bytes, TALLY_OID_BYTEA, part, e->body);
 }
 
 static const char blobs_sql[] =
@@ -212,17 +253,18 @@ static const char blobs_sql[] =
 static bool
 deduped_wanted(const tally_plan_t *plan)
 {
-    return count_of(plan, is_deduped) > 0;
+    return any_of(plan, is_deduped);
 }
 
 static void
 keys_write(tally_statement_params_t *params, const tally_plan_t *plan)
 {
-    SOME(int4, TALLY_OID_INT4, is_deduped, (int32_t)e->tenant);
-    SOME(int4, TALLY_OID_INT4, is_deduped, (int32_t)e->queue);
-    SOME(bytes, TALLY_OID_BYTEA, is_deduped, e->dedupe);
-    SOME(int8, TALLY_OID_INT8, is_deduped, (int64_t)e->id);
-    SOME(int8, TALLY_OID_INT8, is_deduped, e->dedupe_kept_ms);
+    part_t part = all_of(plan, is_deduped);
+    SOME(int4, TALLY_OID_INT4, part, (int32_t)e->tenant);
+    SOME(int4, TALLY_OID_INT4, part, (int32_t)e->queue);
+    SOME(bytes, TALLY_OID_BYTEA, part, e->dedupe);
+    SOME(int8, TALLY_OID_INT8, part, (int64_t)e->id);
+    SOME(int8, TALLY_OID_INT8, part, e->dedupe_kept_ms);
 }
 
 //  distinct on: of two messages with one key in a tick the first wins; ON CONFLICT would fail on the second.
@@ -241,9 +283,10 @@ static const char keys_sql[] =
 static void
 deduped_write(tally_statement_params_t *params, const tally_plan_t *plan)
 {
-    write_full(params, plan, is_deduped);
-    SOME(bytes, TALLY_OID_BYTEA, is_deduped, e->dedupe);
-    tally_pgarray_t *blobs = next(params, TALLY_OID_BYTEA, count_of(plan, is_deduped));
+    part_t part = all_of(plan, is_deduped);
+    write_full(params, plan, part);
+    SOME(bytes, TALLY_OID_BYTEA, part, e->dedupe);
+    tally_pgarray_t *blobs = next(params, TALLY_OID_BYTEA, part.count);
     for (size_t i = 0; i < plan->messages.count; i++) {
         const tally_plan_message_t *message = &plan->messages.items[i];
         if (is_deduped(message) && message->is_blob) {

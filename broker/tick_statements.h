@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //  tick_statements - the statements of a tick: their texts, their parameters out of a plan, their answers.
 //
-//  All are set-based and constant in number: a section of the plan is one statement, however many elements it has.
+//  All are set-based and constant in number: a section of the plan is one statement, however many elements it has, but
+//  for bodies, which go in parts of TALLY_PART_BYTES.
 //  None can fail on data.  Leases are touched only `for update skip locked`, so no worker's open transaction holds
 //  up a tick.  Shared by tick_store (which sends them) and nobody else.
 
@@ -15,10 +16,18 @@
 
 #define TALLY_STATEMENT_PARAMS_MAX 17
 
+//  About so many bytes of bodies are one statement.  PostgreSQL takes a parameter in as a whole and copies it several
+//  times; one that outgrows the processor's cache, and what malloc keeps, makes each copy dear.  While it stores one
+//  part the next is written.
+#define TALLY_PART_BYTES (128 * 1024)
+
 //  The parameters of the statement that is being sent, reused from one to the next.
 typedef struct {
     tally_pgarray_t values[TALLY_STATEMENT_PARAMS_MAX];
     int count;
+    //  A section with many bytes is sent in parts: its element at which this part begins, then, written, the one at
+    //  which the next does.  0: that was all.
+    size_t from;
 } tally_statement_params_t;
 
 typedef struct {

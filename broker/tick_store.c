@@ -273,10 +273,14 @@ send_sections(tally_tick_store_t *self, const tally_plan_t *plan,
               const tally_statement_t *statements, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        if (statements[i].wanted(plan)) {
+        if (!statements[i].wanted(plan)) {
+            continue;
+        }
+        self->params.from = 0;
+        do {
             statements[i].write(&self->params, plan);
             send(self, statements[i].name, &statements[i]);
-        }
+        } while (self->params.from > 0);
     }
 }
 
