@@ -22,11 +22,18 @@
 #define QUEUE 1
 #define FIRST_ID (INT64_C(1) << 40)
 
+//  Messages of one insert, as parameters.
+typedef struct {
+    tally_pgarray_t tenants, ids, queues, bodies;
+} part_t;
+
 //  One tick, as parameters.
 typedef struct {
-    tally_pgarray_t tenants, ids, queues, bodies;    // of the messages
+    part_t *parts;    // of about TALLY_PART_BYTES of bodies each, as the broker writes them
+    size_t part_count;
+    tally_pgarray_t ids;    // of all its messages
     tally_pgarray_t leases, first, last;
-    tally_pgarray_t copied;    // instead of the arrays of messages
+    tally_pgarray_t copied;    // instead of the parts
 } tick_t;
 
 struct floor {
@@ -49,7 +56,6 @@ succeed(struct floor *self, PGresult *result, ExecStatusType wanted)
 static const struct {
     const char *name, *sql;
 } statements[] = {
-    {"begin", "begin"},
     {"insert", "insert into tally.message (tenant, id, queue, body) select unnest($1::integer[]), "
                "unnest($2::bigint[]), unnest($3::integer[]), unnest($4::bytea[])"},
     {"lease", "insert into tally.lease (id, tenant, queue, worker, deadline, messages) "
@@ -131,16 +137,33 @@ make_copied(struct floor *self, tick_t *tick)
 }
 
 static void
+make_part(struct floor *self, part_t *part, int64_t first_id, size_t count)
+{
+    tally_pgarray_start(&part->tenants, TALLY_OID_INT4, count);
+    tally_pgarray_start(&part->ids, TALLY_OID_INT8, count);
+    tally_pgarray_start(&part->queues, TALLY_OID_INT4, count);
+    tally_pgarray_start(&part->bodies, TALLY_OID_BYTEA, count);
+    for (size_t i = 0; i < count; i++) {
+        tally_pgarray_int4(&part->tenants, TENANT);
+        tally_pgarray_int8(&part->ids, first_id + (int64_t)i);
+        tally_pgarray_int4(&part->queues, QUEUE);
+        tally_pgarray_bytes(&part->bodies, (tally_bytes_t){self->body, self->options->body_bytes});
+    }
+}
+
+static void
 make_arrays(struct floor *self, tick_t *tick)
 {
     size_t count = self->options->messages;
-    tally_pgarray_start(&tick->tenants, TALLY_OID_INT4, count);
-    tally_pgarray_start(&tick->queues, TALLY_OID_INT4, count);
-    tally_pgarray_start(&tick->bodies, TALLY_OID_BYTEA, count);
-    for (size_t i = 0; i < count; i++) {
-        tally_pgarray_int4(&tick->tenants, TENANT);
-        tally_pgarray_int4(&tick->queues, QUEUE);
-        tally_pgarray_bytes(&tick->bodies, (tally_bytes_t){self->body, self->options->body_bytes});
+    size_t each = TALLY_PART_BYTES / (self->options->body_bytes + 1) + 1;
+    if (tick->parts == NULL) {
+        tick->part_count = (count + each - 1) / each;
+        tick->parts = tally_alloc_array(tick->part_count, sizeof *tick->parts);
+    }
+    for (size_t i = 0; i < tick->part_count; i++) {
+        size_t left = count - i * each;
+        make_part(self, &tick->parts[i], self->next_id + (int64_t)(i * each),
+                  left < each ? left : each);
     }
 }
 
@@ -212,11 +235,11 @@ send_tick(struct floor *self, const tick_t *tick, const tick_t *before)
     }
     int rc = PQenterPipelineMode(self->connection);
     assert_int_equal(rc, 1);
-    if (!self->options->copies) {
-        send(self, "begin", NULL, 0);
-        const tally_pgarray_t *messages[] = {&tick->tenants, &tick->ids, &tick->queues,
-                                             &tick->bodies};
-        send(self, "insert", messages, 4);
+    for (size_t i = 0; i < tick->part_count; i++) {
+        const part_t *part = &tick->parts[i];
+        send(self, "insert",
+             (const tally_pgarray_t *[]){&part->tenants, &part->ids, &part->queues, &part->bodies},
+             4);
     }
     if (before != NULL) {
         send(self, "unlease", (const tally_pgarray_t *[]){&before->leases}, 1);
@@ -224,7 +247,9 @@ send_tick(struct floor *self, const tick_t *tick, const tick_t *before)
     }
     const tally_pgarray_t *leases[] = {&tick->leases, &tick->ids, &tick->first, &tick->last};
     send(self, "lease", leases, 4);
-    send(self, "commit", NULL, 0);
+    if (self->options->copies) {
+        send(self, "commit", NULL, 0);    // of its BEGIN; without one, the sync commits
+    }
     rc = PQpipelineSync(self->connection);
     assert_int_equal(rc, 1);
     rc = PQflush(self->connection);
@@ -253,11 +278,18 @@ take_answers(struct floor *self)
 static void
 free_tick(tick_t *tick)
 {
-    tally_pgarray_t *arrays[] = {&tick->tenants, &tick->ids,   &tick->queues, &tick->bodies,
-                                 &tick->leases,  &tick->first, &tick->last,   &tick->copied};
+    tally_pgarray_t *arrays[] = {&tick->ids, &tick->leases, &tick->first, &tick->last,
+                                 &tick->copied};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) {
         tally_pgarray_free(arrays[i]);
     }
+    for (size_t i = 0; i < tick->part_count; i++) {
+        tally_pgarray_free(&tick->parts[i].tenants);
+        tally_pgarray_free(&tick->parts[i].ids);
+        tally_pgarray_free(&tick->parts[i].queues);
+        tally_pgarray_free(&tick->parts[i].bodies);
+    }
+    free(tick->parts);
 }
 
 void
