@@ -301,6 +301,33 @@ tick_larger_than_any_buffer_goes_through_while_answers_come_back(void **state)
     assert_int_equal(look(f, "select count(*) from tally.message"), 16400);
 }
 
+//  Plain ones, those with a key and blobs in turns, in several parts each; every body is another.
+static void
+bodies_that_go_in_parts_arrive_each_once_and_whole(void **state)
+{
+    struct fixture *f = *state;
+    enum { COUNT = 60, BYTES = 40000 };
+    f->bulk = tally_alloc(COUNT * (BYTES + COUNT));
+    for (size_t i = 0; i < COUNT; i++) {
+        uint8_t *body = f->bulk + i * (BYTES + COUNT);
+        memset(body, (int)i, BYTES + i);
+        plan_message(f, 1000 + i, (tally_bytes_t){body, BYTES + i});
+        f->plan->messages.items[i].is_blob = i % 3 == 1;
+        f->plan->messages.items[i].key = tally_bytes_of(i % 3 == 2 ? "key" : "");
+    }
+    must(tick(f, EPOCH));
+    assert_int_equal(look(f, "select count(*) from tally.message"), COUNT);
+    assert_int_equal(look(f, "select count(*) from tally.blob"), COUNT / 3);
+    assert_int_equal(
+        look(f, "select count(*) from tally.message m left join tally.blob b using (tenant, id) "
+                "where is_blob = (id % 3 = 2) and (key is not null) = (id % 3 = 0) "
+                "and case when is_blob then m.body = '' and b.body = decode(repeat("
+                "lpad(to_hex(id - 1000), 2, '0'), (id - 1000 + 40000)::int), 'hex') else "
+                "m.body = decode(repeat(lpad(to_hex(id - 1000), 2, '0'), "
+                "(id - 1000 + 40000)::int), 'hex') end"),
+        COUNT);
+}
+
 //  ---- servers that must not be used ----------------------------------------------------------------------
 
 static void
@@ -542,6 +569,7 @@ main(int argc, char **argv)
         SCENE(statement_whose_result_changed_is_nobodys_fault),
         SCENE(tick_never_waits_long_for_a_lock),
         SCENE(tick_larger_than_any_buffer_goes_through_while_answers_come_back),
+        SCENE(bodies_that_go_in_parts_arrive_each_once_and_whole),
         SCENE(server_that_forgets_on_power_loss_is_refused),
         cmocka_unit_test(server_that_tears_pages_is_refused),
         cmocka_unit_test(server_that_keeps_its_promises_is_taken),
