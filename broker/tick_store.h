@@ -3,9 +3,9 @@
 //
 //  Never blocks: the shell watches tally_tick_store_fd() and calls tally_tick_store_advance() when it is ready.  At
 //  most one tick is under way.  A tick is DONE only when every statement succeeded and the sync that commits them was
-//  answered, without an error of the commit before it and with no transaction left open; UNKNOWN when the connection was
-//  lost after the sync went out (some of its bytes may have) and before that, or when the commit itself failed; RETRY or
-//  REJECT when it certainly did not happen.  No knowledge of queues or sockets here.
+//  answered, without an error of the commit before it and with no transaction left open.  UNKNOWN when the connection
+//  was lost after the sync went out (some of its bytes may have) and before its answer, or when the commit itself
+//  failed; RETRY or REJECT when it certainly did not happen.  No knowledge of queues or sockets here.
 
 #ifndef TALLY_TICK_STORE_H
 #define TALLY_TICK_STORE_H
