@@ -231,8 +231,6 @@ tally_core_seal(tally_core_t *self, int64_t now_ms)
         plan->number = ++self->tick_number;
     }
     self->seals++;
-    self->planned_tenants_before = self->planned_tenants;
-    self->planned_tenants = 0;
     self->out = self->collecting;
     self->committed = false;
     self->collecting = self->out == &self->ticks[0] ? &self->ticks[1] : &self->ticks[0];

@@ -43,10 +43,10 @@ typedef struct {
 struct tally_core {
     uint64_t epoch, next_id, tick_number;
     uint64_t random;
-    int64_t soon_ms;    // what was collected should be sealed by then
-    uint64_t seals;     // how often sealed; names the plan being collected
-    size_t planned_tenants,
-        planned_tenants_before;    // that sent something into this plan, the last
+    int64_t soon_ms;                         // what was collected should be sealed by then
+    uint64_t seals;                          // how often sealed; names the plan being collected
+    const tally_tenant_t *planned_tenant;    // of the last send that was planned
+    int64_t company_until_ms;                // tenants that send are not alone
 
     tally_shelf_t shelf;
     tally_queues_t queues;

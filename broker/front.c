@@ -260,7 +260,8 @@ static bool
 has_place(void *context, tally_bytes_t tenant, const tally_waiting_t *waiting)
 {
     const tally_broker_t *self = context;
-    return tally_core_has_place(self->core, tenant, waiting->messages, waiting->chunk->size);
+    return tally_core_has_place(self->core, tenant, waiting->messages, waiting->chunk->size,
+                                self->now_ms);
 }
 
 //  Gives the plan what waited for it.

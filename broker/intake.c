@@ -13,6 +13,12 @@
 
 #define BUSY_RETRY_MS 500    // quotas free up at the pace of workers
 
+static uint64_t
+least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 static tally_send_answer_t
 refuse(tally_core_t *self, tally_stream_t *stream, int code, const char *text)
 {
@@ -156,19 +162,29 @@ take_item(const intake_t *intake, const tally_item_t *item)
     }
 }
 
-//  What the tenant has in the plan being collected.
+//  What a tenant that has company may have in a plan.
+static uint64_t
+share_of(const tally_tenant_t *tenant)
+{
+    return (uint64_t)tenant->row.weight * TALLY_PLAN_SHARED_MESSAGES;
+}
+
+//  What the tenant has in the plan being collected, and still owes for those before: each pays a share.
 static uint64_t
 planned_of(const tally_core_t *self, const tally_tenant_t *tenant)
 {
-    return tenant->planned_in == self->seals ? tenant->planned : 0;
+    uint64_t paid = (self->seals - tenant->planned_in) * share_of(tenant);
+    return tenant->planned > paid ? tenant->planned - paid : 0;
 }
 
 static void
-note_planned(tally_core_t *self, tally_tenant_t *tenant, size_t messages)
+note_planned(tally_core_t *self, tally_tenant_t *tenant, size_t messages, int64_t now_ms)
 {
-    uint64_t before = planned_of(self, tenant);
-    self->planned_tenants += before == 0;
-    tenant->planned = before + messages;
+    if (self->planned_tenant != NULL && self->planned_tenant != tenant) {
+        self->company_until_ms = now_ms + TALLY_PLAN_COMPANY_MS;
+    }
+    self->planned_tenant = tenant;
+    tenant->planned = least(planned_of(self, tenant) + messages, TALLY_PLAN_MESSAGES_MAX);
     tenant->planned_in = self->seals;
 }
 
@@ -195,7 +211,7 @@ take_send(intake_t *intake, tally_sender_t *sender, uint64_t sequence, const tal
         take_item(intake, &item);
     }
     intake->stream->stats.sent += send->count;
-    note_planned(intake->core, intake->stream->tenant, send->count);
+    note_planned(intake->core, intake->stream->tenant, send->count, intake->now_ms);
     tally_core_hurry(intake->core, intake->now_ms);
 }
 
@@ -275,25 +291,29 @@ tally_core_full(const tally_core_t *self)
            || plan->body_bytes >= TALLY_PLAN_BYTES_MAX;
 }
 
-//  A tick takes as long as it has messages, and whoever came behind waits for it.  So a tenant that is not alone gets a
-//  part of it; one with little in it gets a place even where others have filled it.
+//  A tick takes as long as it has messages, and whoever came behind waits for it.  So a tenant that has company gets a
+//  share of each: deficit round robin, in which a send of more is paid with the plans that follow, short ones.  It
+//  costs nobody time: while no plan is under way and none is begun, there is nobody to wait for.
 bool
-tally_core_has_place(const tally_core_t *self, tally_bytes_t name, size_t messages, size_t bytes)
+tally_core_has_place(const tally_core_t *self, tally_bytes_t name, size_t messages, size_t bytes,
+                     int64_t now_ms)
 {
     const tally_plan_t *plan = tally_core_plan(self);
     size_t all = plan->messages.count + messages;
     size_t all_bytes = plan->body_bytes + bytes;
     const tally_tenant_t *tenant = tally_tenants_find(&self->tenants, name);
     uint64_t planned = tenant != NULL ? planned_of(self, tenant) : 0;
-    bool alone = self->planned_tenants_before <= 1
-                 && self->planned_tenants <= (planned > 0 ? 1 : 0);
-    uint64_t share = alone ? TALLY_PLAN_MESSAGES_MAX : TALLY_PLAN_SHARED_MESSAGES;
-    if (all <= TALLY_PLAN_MESSAGES_MAX && all_bytes <= TALLY_PLAN_BYTES_MAX) {
-        return planned == 0 || planned + messages <= share;
+    uint64_t share = tenant != NULL ? share_of(tenant) : TALLY_PLAN_SHARED_MESSAGES;
+    bool may = planned == 0 || now_ms >= self->company_until_ms;
+    if (plan->messages.count == 0) {
+        return may || self->out == NULL;
     }
-    return plan->messages.count == 0
-           || (planned + messages <= TALLY_PLAN_LITTLE_MESSAGES
-               && all <= 2 * TALLY_PLAN_MESSAGES_MAX && all_bytes <= 2 * TALLY_PLAN_BYTES_MAX);
+    bool has_little = planned + messages <= share;
+    if (all <= TALLY_PLAN_MESSAGES_MAX && all_bytes <= TALLY_PLAN_BYTES_MAX) {
+        return may || has_little;
+    }
+    return has_little && all <= 2 * TALLY_PLAN_MESSAGES_MAX
+           && all_bytes <= 2 * TALLY_PLAN_BYTES_MAX;
 }
 
 static int

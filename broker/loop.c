@@ -80,6 +80,7 @@ finish_tick(tally_broker_t *self, const tally_tick_result_t *result)
     TALLY_FAILPOINT(TICK_TOLD);
     tally_core_published(self->core, &plan);
     tally_inputs_clear(&self->under_way, 0);
+    self->lobby_moves = true;     // who owes may go while nothing is under way
     self->feed_again_max *= 2;    // 0, all of them, stays 0
     self->reconnect_attempt = 0;
 }

@@ -22,7 +22,8 @@ typedef struct {
     tally_tenant_row_t row;
     uint64_t messages, bytes;    // pending: from the send to the end
     uint64_t leased;
-    uint64_t planned, planned_in;    // messages in the plan that the core's `seals` named then
+    //  Messages in the plan that the core's `seals` named then, and what was owed for those before; at most a plan.
+    uint64_t planned, planned_in;
     TALLY_ARRAY(tally_stream_t *) streams;
     tally_list_t blocked;    // streams that could be leased but for leased_max
 } tally_tenant_t;

@@ -64,9 +64,8 @@
 //  libpq moves all that it could not send yet with every piece that it sends: twice as much costs four times as much.
 #define TALLY_PLAN_BYTES_MAX (4 * 1024 * 1024)
 #define TALLY_PLAN_SHARED_MESSAGES                                                                 \
-    (TALLY_PLAN_MESSAGES_MAX / 4)    // of one tenant in a tick, when others send as well
-#define TALLY_PLAN_LITTLE_MESSAGES                                                                 \
-    (TALLY_PLAN_MESSAGES_MAX / 8)    // of one tenant in a tick that others have filled
+    (TALLY_PLAN_MESSAGES_MAX / 8)     // of a tenant in a tick, by weight, when it has company
+#define TALLY_PLAN_COMPANY_MS 1000    // so long after another tenant's send it has
 
 //  Times
 #define TALLY_VISIBILITY_MS_MIN 100

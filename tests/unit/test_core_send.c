@@ -318,7 +318,17 @@ a_plan_is_full_at_its_number_of_bytes(void **state)
 static bool
 has_place(const scene_t *scene, const char *tenant, size_t messages)
 {
-    return tally_core_has_place(scene->core, tally_bytes_of(tenant), messages, messages);
+    return tally_core_has_place(scene->core, tally_bytes_of(tenant), messages, messages,
+                                scene->now_ms);
+}
+
+//  Two tenants send, so neither is alone.
+static void
+keep_company(scene_t *scene)
+{
+    scene_send(scene, "work", "beta", 1);
+    scene_send(scene, "work", "zeta", 1);
+    scene_tick(scene);
 }
 
 static void
@@ -331,7 +341,7 @@ a_tenant_alone_may_have_a_whole_plan(void **state)
 }
 
 static void
-a_tenant_that_is_not_alone_has_a_part_of_a_plan(void **state)
+a_tenant_with_company_has_a_share_of_a_plan(void **state)
 {
     scene_t *scene = *state;
     scene_send(scene, "work", "acme", 100);
@@ -339,12 +349,87 @@ a_tenant_that_is_not_alone_has_a_part_of_a_plan(void **state)
     scene_send(scene, "work", "zeta", 1);
     assert_true(has_place(scene, "acme", TALLY_PLAN_SHARED_MESSAGES - 100));
     assert_false(has_place(scene, "acme", TALLY_PLAN_SHARED_MESSAGES - 99));
+}
+
+static void
+company_is_remembered_for_a_second(void **state)
+{
+    scene_t *scene = *state;
+    keep_company(scene);
+    scene->now_ms += TALLY_PLAN_COMPANY_MS - 1;
+    scene_send(scene, "work", "zeta", 100);
+    assert_false(has_place(scene, "zeta", TALLY_PLAN_SHARED_MESSAGES - 99));
+    scene->now_ms++;
+    assert_true(has_place(scene, "zeta", TALLY_PLAN_SHARED_MESSAGES - 99));
+    scene_send(scene, "work", "acme", 1);
+    assert_false(has_place(scene, "zeta", TALLY_PLAN_SHARED_MESSAGES - 99));
+}
+
+static void
+a_send_of_more_than_a_share_is_paid_with_the_plans_that_follow(void **state)
+{
+    scene_t *scene = *state;
+    keep_company(scene);
+    assert_true(has_place(scene, "acme", 250));
+    scene_send(scene, "work", "acme", 250);
+    assert_false(has_place(scene, "acme", 1));
+    for (size_t owed = 250; owed > 0;) {
+        scene_tick(scene);
+        owed = owed > TALLY_PLAN_SHARED_MESSAGES ? owed - TALLY_PLAN_SHARED_MESSAGES : 0;
+        scene_send(scene, "work", "beta", 1);
+        assert_true(has_place(scene, "acme", TALLY_PLAN_SHARED_MESSAGES - owed));
+        assert_int_equal(has_place(scene, "acme", TALLY_PLAN_SHARED_MESSAGES - owed + 1),
+                         owed == 0);
+    }
+    assert_true(has_place(scene, "acme", 1000));
+}
+
+static void
+a_share_is_by_weight(void **state)
+{
+    scene_t *scene = *state;
+    tally_tenant_row_t row = scene_tenant_policy(7, "acme");
+    row.weight = 3;
+    scene_put_tenant(scene, &row);
+    keep_company(scene);
+    scene_send(scene, "work", "acme", 3 * TALLY_PLAN_SHARED_MESSAGES);
+    assert_false(has_place(scene, "acme", 1));
     scene_tick(scene);
-    scene_send(scene, "work", "acme", 100);    // the other was there in the plan before
-    assert_false(has_place(scene, "acme", TALLY_PLAN_SHARED_MESSAGES - 99));
-    scene_tick(scene);
-    scene_send(scene, "work", "acme", 100);
-    assert_true(has_place(scene, "acme", 900));
+    scene_send(scene, "work", "acme", 1);
+    assert_true(has_place(scene, "acme", 3 * TALLY_PLAN_SHARED_MESSAGES - 1));
+    assert_false(has_place(scene, "acme", 3 * TALLY_PLAN_SHARED_MESSAGES));
+}
+
+static void
+who_owes_waits_only_while_others_have_something_under_way(void **state)
+{
+    scene_t *scene = *state;
+    keep_company(scene);
+    scene_send(scene, "work", "acme", 1000);
+    assert_true(scene_seal(scene));
+    assert_false(has_place(scene, "acme", 1000));
+    scene_commit(scene);
+    assert_true(has_place(scene, "acme", 1000));
+    scene_send(scene, "work", "beta", 1);
+    assert_false(has_place(scene, "acme", 1000));
+    assert_true(has_place(scene, "zeta", 1000));
+}
+
+static void
+what_was_had_alone_is_owed_for_a_plan_at_most(void **state)
+{
+    scene_t *scene = *state;
+    for (int i = 0; i < 20; i++) {
+        scene_send(scene, "work", "acme", 1000);
+        scene_tick(scene);
+    }
+    for (int i = 0; i < TALLY_PLAN_MESSAGES_MAX / TALLY_PLAN_SHARED_MESSAGES - 1; i++) {
+        scene_send(scene, "work", "zeta", 1);
+        assert_false(has_place(scene, "acme", 1000));
+        scene_tick(scene);
+    }
+    scene_send(scene, "work", "zeta", 1);
+    assert_true(has_place(scene, "acme", 1000));
 }
 
 static void
@@ -354,9 +439,9 @@ who_has_little_in_a_plan_finds_a_place_where_others_filled_it(void **state)
     scene_send(scene, "work", "acme", 1000);
     assert_true(has_place(scene, "acme", 24));
     assert_false(has_place(scene, "acme", 25));
-    assert_true(has_place(scene, "zeta", TALLY_PLAN_LITTLE_MESSAGES));
-    assert_false(has_place(scene, "zeta", TALLY_PLAN_LITTLE_MESSAGES + 1));
-    scene_send(scene, "work", "zeta", TALLY_PLAN_LITTLE_MESSAGES);
+    assert_true(has_place(scene, "zeta", TALLY_PLAN_SHARED_MESSAGES));
+    assert_false(has_place(scene, "zeta", TALLY_PLAN_SHARED_MESSAGES + 1));
+    scene_send(scene, "work", "zeta", TALLY_PLAN_SHARED_MESSAGES);
     assert_false(has_place(scene, "zeta", 1));
     assert_true(has_place(scene, "beta", 1));
 }
@@ -366,7 +451,7 @@ an_empty_plan_takes_whatever_comes(void **state)
 {
     scene_t *scene = *state;
     assert_true(tally_core_has_place(scene->core, tally_bytes_of("acme"), 1000,
-                                     3 * (size_t)TALLY_PLAN_BYTES_MAX));
+                                     3 * (size_t)TALLY_PLAN_BYTES_MAX, scene->now_ms));
 }
 
 static void
@@ -409,7 +494,12 @@ main(int argc, char **argv)
         TEST(a_plan_is_full_at_its_number_of_messages_and_empty_after_the_seal),
         TEST(a_plan_is_full_at_its_number_of_bytes),
         TEST(a_tenant_alone_may_have_a_whole_plan),
-        TEST(a_tenant_that_is_not_alone_has_a_part_of_a_plan),
+        TEST(a_tenant_with_company_has_a_share_of_a_plan),
+        TEST(company_is_remembered_for_a_second),
+        TEST(a_send_of_more_than_a_share_is_paid_with_the_plans_that_follow),
+        TEST(a_share_is_by_weight),
+        TEST(who_owes_waits_only_while_others_have_something_under_way),
+        TEST(what_was_had_alone_is_owed_for_a_plan_at_most),
         TEST(who_has_little_in_a_plan_finds_a_place_where_others_filled_it),
         TEST(an_empty_plan_takes_whatever_comes),
         TEST(a_stranger_sender_is_not_known_until_it_is_loaded),
