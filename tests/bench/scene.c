@@ -19,6 +19,7 @@
 #include "lib/migrations.h"
 
 #define WORDS_MAX 20
+#define WAL_SEGMENTS 24    // of 16 MB; a private server keeps 32
 
 void
 bench_say(const char *format, ...)
@@ -97,12 +98,28 @@ note_server(bench_scene_t *self)
     bench_report_note(self->report, "postgresql", settings);
 }
 
+//  What a server has that has been running for a while: WAL segments to write over.  Making one takes up to 25 ms in
+//  the middle of a commit, which a flood does several times a second.
+static void
+make_segments(const bench_scene_t *self)
+{
+    static const char write[] = "select pg_logical_emit_message(false, 'bench', '')";
+    tally_db_t *db = bench_scene_connection(self);
+    for (int i = 0; i < WAL_SEGMENTS; i++) {
+        bench_scene_must(db, tally_db_script(db, write));    // an empty segment is not left
+        bench_scene_must(db, tally_db_script(db, "select pg_switch_wal()"));
+    }
+    bench_scene_must(db, tally_db_script(db, "checkpoint"));
+    tally_db_destroy(&db);
+}
+
 void
 bench_scene_up(bench_scene_t *self, const char *crews)
 {
     self->instance = tally_instance_new();
     tally_instance_must(self->instance, "up", "--workers", crews, "--statistics-window", "0", NULL);
     make_floor(self);
+    make_segments(self);
     if (self->notes_server) {
         note_server(self);
         self->notes_server = false;
