@@ -34,6 +34,7 @@ static const struct {
      false},
     {"held", bench_held, "a snapshot held open elsewhere for more than a minute", false},
     {"fairness", bench_fairness, "1000 tenants while one of them floods", true},
+    {"quota", bench_quota, "1000 tenants while one sends 20 times its quota", true},
     {"fan", bench_fan, "500 workers and 2000 clients that do nothing", true},
     {"pipeline", bench_pipeline, "survey responses from send to counted, exports, recomputation",
      true},

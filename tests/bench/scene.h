@@ -65,6 +65,7 @@ void bench_latency(bench_scene_t *scene);
 void bench_backlog(bench_scene_t *scene);
 void bench_held(bench_scene_t *scene);
 void bench_fairness(bench_scene_t *scene);
+void bench_quota(bench_scene_t *scene);
 void bench_fan(bench_scene_t *scene);
 void bench_pipeline(bench_scene_t *scene);
 void bench_comparison(bench_scene_t *scene);
