@@ -345,9 +345,9 @@ demo: deps ## install what is missing, build, and see a private instance at work
 	@$(MAKE) --no-print-directory all
 	@TALLY_BIN_DIR=$(abspath $(BUILD)/bin) tests/demo.sh
 
-# The driver shares the instance and the survey data of the integration tests.
+# The driver shares the instance, the survey data and the hand-made CURVE peer of the integration tests.
 $(BUILD)/tests/bench/bench: $(call object,$(wildcard tests/bench/*.c) tests/integration/instance.c tests/integration/marker.c \
-                              tests/integration/survey_data.c) \
+                              tests/integration/survey_data.c tests/integration/raw_curve.c) \
                             $(BUILD)/cmd.a $(BUILD)/clients.a $(BUILD)/broker.a $(BUILD)/lib.a
 	@mkdir -p $(@D)
 	$(call say,link,$@)

@@ -3,33 +3,49 @@
 
 #include "broker/gate.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sodium.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "broker/greeting.h"
+#include "broker/newcomers.h"
+#include "broker/subscriber.h"
+#include "lib/clock.h"
 #include "lib/limits.h"
 
 #define DESCRIPTORS_MAX 65536
 #define RESERVE 64             // descriptors that no stranger gets
 #define RESERVE_SHARE_MAX 8    // but no more than an eighth of all
 
-//  A connection that was accepted, by its descriptor.
+//  A connection that was accepted, by its descriptor.  What is not atomic is libzmq's I/O thread's.
 struct connection {
     atomic_bool open;
+    atomic_bool feeds;              // a listener, and who comes to it subscribes
     atomic_uint_fast64_t unread;    // bytes received since one of its messages was taken
-    tally_greeting_t *greeting;     // while it says hello; of who reads, libzmq's I/O thread
+    tally_greeting_t *greeting;     // until it is in
+    tally_subscriber_t *subscriber;
+    tally_newcomer_t newcomer;    // under the lock
 };
 
 static struct connection connections[DESCRIPTORS_MAX];
-static atomic_uint_fast64_t all_unread;
+static atomic_uint_fast64_t all_unread, all_subscribed;
 static atomic_uint_fast64_t refused, ended;
 static atomic_bool started;
+static _Thread_local bool listens_for_subscribers;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;    // of what follows
+static tally_newcomers_t newcomers;
+static uint8_t address_key[crypto_shorthash_KEYBYTES];
 
 //  Descriptors are given lowest first, so a high one says that few are left.
 static long
@@ -57,7 +73,72 @@ find(int fd)
     return known ? &connections[fd] : NULL;
 }
 
+//  ---- newcomers -----------------------------------------------------------------------------------
+
+//  The machine that somebody comes from.  Of IPv6 it has all that begin alike; on this one all sockets are one address.
+static uint64_t
+hash_address(const struct sockaddr_storage *address)
+{
+    const void *bytes = "";
+    size_t size = 0;
+    if (address->ss_family == AF_INET) {
+        bytes = &((const struct sockaddr_in *)(const void *)address)->sin_addr;
+        size = 4;
+    } else if (address->ss_family == AF_INET6) {
+        bytes = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+        size = 8;
+    }
+    uint64_t hash = 0;
+    crypto_shorthash((uint8_t *)&hash, bytes, size, address_key);
+    return hash == 0 ? 1 : hash;
+}
+
+//  Ends the oldest newcomer when there are too many: it is shut down, and closed by who reads it.
+static void
+expel(bool need)
+{
+    tally_newcomer_t *oldest = tally_newcomers_expel(&newcomers, need);
+    if (oldest != NULL) {
+        const struct connection *connection = TALLY_OF(oldest, struct connection, newcomer);
+        shutdown((int)(connection - connections), SHUT_RDWR);
+        atomic_fetch_add(&ended, 1);
+    }
+}
+
+//  False when it must not come in.
+static bool
+enter(int fd, const struct sockaddr_storage *address)
+{
+    uint64_t hash = hash_address(address);
+    bool is_few = fd < highest_allowed();
+    pthread_mutex_lock(&lock);
+    bool entered = is_few
+                   && tally_newcomers_enter(&newcomers, &connections[fd].newcomer, hash,
+                                            tally_clock_now_ms());
+    expel(!is_few);
+    pthread_mutex_unlock(&lock);
+    return entered;
+}
+
+static void
+prove(struct connection *connection)
+{
+    tally_greeting_destroy(&connection->greeting);
+    pthread_mutex_lock(&lock);
+    tally_newcomers_prove(&newcomers, &connection->newcomer);
+    pthread_mutex_unlock(&lock);
+}
+
 //  ---- in the place of the C library's ------------------------------------------------------------
+
+int
+listen(int fd, int backlog)
+{
+    if (listens_for_subscribers && fd >= 0 && fd < DESCRIPTORS_MAX) {
+        atomic_store(&connections[fd].feeds, true);
+    }
+    return (int)syscall(SYS_listen, fd, backlog);
+}
 
 //  Every error it gives by itself is one that libzmq's listeners take for the fault of who connects.
 int
@@ -71,14 +152,21 @@ accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
         errno = errno == EMFILE ? ENFILE : errno;    // EMFILE ends the process
         return -1;
     }
-    if (accepted >= highest_allowed()) {
+    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
+    socklen_t peer_size = sizeof peer;
+    (void)getpeername((int)accepted, (struct sockaddr *)&peer, &peer_size);    // gone: no address
+    if (accepted >= DESCRIPTORS_MAX || !enter((int)accepted, &peer)) {
         syscall(SYS_close, accepted);
         atomic_fetch_add(&refused, 1);
         errno = ECONNABORTED;
         return -1;
     }
-    connections[accepted].greeting = tally_greeting_new();
-    atomic_store(&connections[accepted].open, true);
+    struct connection *connection = &connections[accepted];
+    connection->greeting = tally_greeting_new();
+    if (fd >= 0 && fd < DESCRIPTORS_MAX && atomic_load(&connections[fd].feeds)) {
+        connection->subscriber = tally_subscriber_new();
+    }
+    atomic_store(&connection->open, true);
     return (int)accepted;
 }
 
@@ -93,14 +181,43 @@ is_too_much(const struct connection *connection)
 
 //  False when it must not come in.
 static bool
-greet(struct connection *connection, const void *bytes, size_t size)
+greet(struct connection *connection, tally_bytes_t bytes)
 {
-    tally_greeting_verdict_t verdict = tally_greeting_take(connection->greeting,
-                                                           (tally_bytes_t){bytes, size});
-    if (verdict != TALLY_GREETING_MORE) {
-        tally_greeting_destroy(&connection->greeting);
+    tally_greeting_verdict_t verdict = tally_greeting_take(connection->greeting, bytes);
+    if (verdict == TALLY_GREETING_GOOD) {
+        prove(connection);
     }
     return verdict != TALLY_GREETING_BAD;
+}
+
+//  False when it subscribes to too much, by itself or with all others.
+static bool
+count_subscriptions(struct connection *connection, tally_bytes_t bytes)
+{
+    size_t before = tally_subscriber_bytes(connection->subscriber);
+    bool fine = tally_subscriber_take(connection->subscriber, bytes);
+    size_t more = tally_subscriber_bytes(connection->subscriber) - before;
+    uint64_t all = atomic_fetch_add(&all_subscribed, more) + more;
+    return fine && (more == 0 || all <= TALLY_SUBSCRIPTION_BYTES_ALL_MAX);
+}
+
+static bool
+count_unread(struct connection *connection, tally_bytes_t bytes)
+{
+    atomic_fetch_add(&connection->unread, bytes.size);
+    atomic_fetch_add(&all_unread, bytes.size);
+    return true;
+}
+
+//  False when the connection is to end.
+static bool
+hear(struct connection *connection, tally_bytes_t bytes)
+{
+    if (connection->greeting != NULL && !greet(connection, bytes)) {
+        return false;
+    }
+    return connection->subscriber != NULL ? count_subscriptions(connection, bytes)
+                                          : count_unread(connection, bytes);
 }
 
 static ssize_t
@@ -120,14 +237,38 @@ recv(int fd, void *buffer, size_t room, int flags)
         return end(connection);
     }
     ssize_t got = syscall(SYS_recvfrom, fd, buffer, room, flags, NULL, NULL);
-    if (connection != NULL && got > 0) {
-        if (connection->greeting != NULL && !greet(connection, buffer, (size_t)got)) {
-            return end(connection);
-        }
-        atomic_fetch_add(&connection->unread, (uint64_t)got);
-        atomic_fetch_add(&all_unread, (uint64_t)got);
+    if (connection != NULL && got > 0 && !hear(connection, (tally_bytes_t){buffer, (size_t)got})) {
+        return end(connection);
     }
     return got;
+}
+
+ssize_t
+send(int fd, const void *buffer, size_t size, int flags)
+{
+    ssize_t sent = syscall(SYS_sendto, fd, buffer, size, flags, NULL, 0);
+    struct connection *connection = find(fd);
+    if (connection != NULL && connection->greeting != NULL && sent > 0
+        && tally_greeting_said(connection->greeting, (tally_bytes_t){buffer, (size_t)sent})
+               == TALLY_GREETING_GOOD) {
+        prove(connection);
+    }
+    return sent;
+}
+
+static void
+forget(struct connection *connection)
+{
+    atomic_store(&connection->open, false);
+    pthread_mutex_lock(&lock);
+    tally_newcomers_leave(&newcomers, &connection->newcomer);
+    pthread_mutex_unlock(&lock);
+    tally_greeting_destroy(&connection->greeting);
+    if (connection->subscriber != NULL) {
+        atomic_fetch_sub(&all_subscribed, tally_subscriber_bytes(connection->subscriber));
+        tally_subscriber_destroy(&connection->subscriber);
+    }
+    forget_unread(connection);
 }
 
 int
@@ -135,9 +276,9 @@ close(int fd)
 {
     struct connection *connection = find(fd);
     if (connection != NULL) {
-        atomic_store(&connection->open, false);
-        tally_greeting_destroy(&connection->greeting);
-        forget_unread(connection);
+        forget(connection);
+    } else if (fd >= 0 && fd < DESCRIPTORS_MAX) {
+        atomic_store(&connections[fd].feeds, false);
     }
     return (int)syscall(SYS_close, fd);
 }
@@ -147,7 +288,16 @@ close(int fd)
 void
 tally_gate_start(void)
 {
+    ssize_t got = getrandom(address_key, sizeof address_key, 0);
+    assert(got == (ssize_t)sizeof address_key);
+    tally_newcomers_init(&newcomers, tally_clock_now_ms());
     atomic_store(&started, true);
+}
+
+void
+tally_gate_for_subscribers(bool yes)
+{
+    listens_for_subscribers = yes;
 }
 
 void
@@ -157,6 +307,15 @@ tally_gate_taken(zmq_msg_t *message)
     if (connection != NULL) {
         forget_unread(connection);
     }
+}
+
+size_t
+tally_gate_newcomers(void)
+{
+    pthread_mutex_lock(&lock);
+    size_t count = newcomers.waiting.count;
+    pthread_mutex_unlock(&lock);
+    return count;
 }
 
 uint64_t

@@ -21,9 +21,18 @@
 #define FRAME_HEAD_MAX 9
 #define PROPERTY_BYTES_MIN 5    // lengths of name and value
 
+//  Of ours under CURVE: the greeting, WELCOME, then READY or ERROR.
+#define WELCOME_BYTES 170
+#define ANSWER_AT (GREETING_BYTES + WELCOME_BYTES)
+
+static const uint8_t ready[] = {5, 'R', 'E', 'A', 'D', 'Y'};
+
 struct tally_greeting {
     size_t size;
     uint8_t bytes[GREETING_BYTES + FRAME_HEAD_MAX + TALLY_HANDSHAKE_BYTES_MAX];
+    bool nameless;    // a READY that is in order has come
+    size_t said;
+    uint8_t own[ANSWER_AT + FRAME_HEAD_MAX + sizeof ready];
 };
 
 tally_greeting_t *
@@ -53,7 +62,6 @@ read_number(const uint8_t *at, size_t size)
 static tally_greeting_verdict_t
 judge_ready(const uint8_t *at, size_t size)
 {
-    static const uint8_t ready[] = {5, 'R', 'E', 'A', 'D', 'Y'};
     if (size < sizeof ready || memcmp(at, ready, sizeof ready) != 0) {
         return TALLY_GREETING_BAD;
     }
@@ -112,20 +120,50 @@ judge(const tally_greeting_t *self)
         return TALLY_GREETING_MORE;
     }
     if (memcmp(bytes + MECHANISM_AT, null_mechanism, MECHANISM_BYTES) != 0) {
-        return TALLY_GREETING_GOOD;    // libzmq refuses what is not the listener's own
+        //  libzmq refuses what is not the listener's own
+        return self->size > GREETING_BYTES + TALLY_HANDSHAKE_BYTES_MAX ? TALLY_GREETING_BAD
+                                                                       : TALLY_GREETING_MORE;
     }
     return judge_command(bytes + GREETING_BYTES, self->size - GREETING_BYTES);
+}
+
+//  Whether our side has let it in: in the end it decides, whatever the other has said.
+static bool
+is_in(const tally_greeting_t *self)
+{
+    if (self->said <= MECHANISM_AT) {
+        return false;
+    }
+    if (self->own[MECHANISM_AT] == 'N') {
+        return self->nameless;
+    }
+    size_t head = (self->own[ANSWER_AT] & LARGE) != 0 ? FRAME_HEAD_MAX : 2;
+    return self->said >= ANSWER_AT + head + sizeof ready
+           && memcmp(self->own + ANSWER_AT + head, ready, sizeof ready) == 0;
+}
+
+//  What fits; the rest never matters.
+static size_t
+keep(uint8_t *kept, size_t size, size_t room, tally_bytes_t bytes)
+{
+    size_t taken = bytes.size < room - size ? bytes.size : room - size;
+    memcpy(kept + size, bytes.data, taken);
+    return size + taken;
 }
 
 tally_greeting_verdict_t
 tally_greeting_take(tally_greeting_t *self, tally_bytes_t bytes)
 {
-    //  More than the room is never needed: the verdict falls before.
-    size_t room = sizeof self->bytes - self->size;
-    size_t taken = bytes.size < room ? bytes.size : room;
-    memcpy(self->bytes + self->size, bytes.data, taken);
-    self->size += taken;
-    tally_greeting_verdict_t verdict = judge(self);
+    self->size = keep(self->bytes, self->size, sizeof self->bytes, bytes);
+    tally_greeting_verdict_t verdict = self->nameless ? TALLY_GREETING_GOOD : judge(self);
+    self->nameless = verdict == TALLY_GREETING_GOOD;
     assert(verdict != TALLY_GREETING_MORE || self->size < sizeof self->bytes);
-    return verdict;
+    return verdict == TALLY_GREETING_GOOD && !is_in(self) ? TALLY_GREETING_MORE : verdict;
+}
+
+tally_greeting_verdict_t
+tally_greeting_said(tally_greeting_t *self, tally_bytes_t bytes)
+{
+    self->said = keep(self->own, self->said, sizeof self->own, bytes);
+    return is_in(self) ? TALLY_GREETING_GOOD : TALLY_GREETING_MORE;
 }

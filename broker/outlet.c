@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <czmq.h>
 
+#include "broker/gate.h"
 #include "lib/alloc.h"
 #include "lib/limits.h"
 #include "lib/log.h"
@@ -27,7 +28,9 @@ bind_socket(tally_outlet_t *self, const char *endpoint, const tally_socket_curve
                                             .receive_max = FEED_HWM,
                                             .frame_bytes_max = TALLY_HANDSHAKE_BYTES_MAX,
                                             .curve = curve};
+    tally_gate_for_subscribers(true);
     int rc = tally_socket_bind(zsock_resolve(self->out), endpoint, &options);
+    tally_gate_for_subscribers(false);
     if (rc == -1) {
         int why = errno;
         zsock_destroy(&self->out);

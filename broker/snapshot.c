@@ -201,6 +201,7 @@ snapshot_ticks(const tally_broker_t *self)
         {"replies_lost", c->replies_lost},
         {"connections_refused", tally_gate_refused()},
         {"connections_ended", tally_gate_ended()},
+        {"newcomers", tally_gate_newcomers()},
     };
     for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
         json_object_set_new(ticks, members[i].name, json_count(members[i].value));

@@ -90,8 +90,13 @@
 //  Connections
 #define TALLY_HANDSHAKE_MS 3000    // a connection that has not said who it is by then is closed
 #define TALLY_HANDSHAKE_BYTES_MAX                                                                  \
-    1024                           // what both sides say before the first frame, CURVE or not
-#define TALLY_HEARTBEAT_MS 2000    // libzmq's own PINGs, of subscribers
+    1024    // what both sides say before the first frame, CURVE or not
+//  Who has connected and not proved yet who it is: so many at once, beyond that the oldest is ended; and so many a second
+//  may fail, counted apart for addresses that somebody known came from.  Beyond, who connects is turned away.
+#define TALLY_NEWCOMERS_MAX 1024
+#define TALLY_NEWCOMERS_FAILED_PER_S 250
+#define TALLY_NEWCOMERS_FAILED_BURST 1024
+#define TALLY_HEARTBEAT_MS 2000             // libzmq's own PINGs, of subscribers
 #define TALLY_HEARTBEAT_TIMEOUT_MS 10000    // a PING unanswered for so long ends the connection
 #define TALLY_HEARTBEAT_TTL_MS                                                                     \
     15000    // the peer does so itself after this; 65600 overflows in libzmq
@@ -111,6 +116,12 @@
 //  When all connections together have more than the second, those with more than two frames are ended.
 #define TALLY_UNREAD_BYTES_MAX (288 * 1024 * 1024)
 #define TALLY_UNREAD_BYTES_ALL_MAX (1024 * 1024 * 1024)
+
+//  What one subscriber says as long as its connection lasts, see broker/subscriber.h; then it has to connect again.
+#define TALLY_SUBSCRIPTIONS_MAX 1024
+#define TALLY_SUBSCRIPTION_BYTES_MAX (64 * 1024)
+#define TALLY_SUBSCRIPTION_BYTES_ALL_MAX (16 * 1024 * 1024)    // of all subscribers together
+#define TALLY_SUBSCRIBER_BEATS_MAX 16384                       // frames no longer than a PING
 
 //  Attempts
 #define TALLY_FAILURES_MAX_DEFAULT 5    // the worker said so this often: buried

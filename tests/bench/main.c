@@ -40,6 +40,8 @@ static const struct {
      true},
     {"comparison", bench_comparison, "the same messages through queues in SQL: SKIP LOCKED, pgmq",
      true},
+    {"strangers", bench_strangers,
+     "floods of peers that nobody knows, and what known clients notice", false},
     {"matrix", bench_matrix, "the same with other batches, bodies, producers and workers", false},
 };
 

@@ -70,5 +70,6 @@ void bench_fan(bench_scene_t *scene);
 void bench_pipeline(bench_scene_t *scene);
 void bench_comparison(bench_scene_t *scene);
 void bench_floor(bench_scene_t *scene);
+void bench_strangers(bench_scene_t *scene);
 
 #endif

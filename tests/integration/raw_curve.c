@@ -166,35 +166,39 @@ initiate(raw_curve_t *self, const uint8_t cookie[96], const uint8_t *plain, size
         return false;
     }
     ssize_t got = read_frame(self, frame);
+    self->refused = got >= 6 && memcmp(frame, "\x05ERROR", 6) == 0;
     return got > 14 && memcmp(frame, "\x05READY", 6) == 0
            && crypto_box_beforenm(self->shared, server_transient, self->own_transient) == 0;
 }
 
-static bool
-connect_to(raw_curve_t *self, const char *path)
+static int
+connect_to(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     const struct timeval limit = {.tv_sec = 5};
-    self->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert(strlen(path) < sizeof address.sun_path);
     memcpy(address.sun_path, path, strlen(path));
-    return self->fd != -1
-           && setsockopt(self->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0
-           && connect(self->fd, (const struct sockaddr *)&address, sizeof address) == 0;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd != -1
+        && (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == -1
+            || connect(fd, (const struct sockaddr *)&address, sizeof address) == -1)) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
 }
 
 bool
-raw_curve_open(raw_curve_t *self, const char *path, const tally_key_pair_t *key,
-               const char *server_key, const char *const *properties)
+raw_curve_open_on(raw_curve_t *self, int fd, const tally_key_pair_t *key, const char *server_key,
+                  const char *const *properties)
 {
-    *self = (raw_curve_t){.fd = -1};
+    *self = (raw_curve_t){.fd = fd};
     uint8_t own[32], secret[32], server[32], transient[32], server_transient[32], cookie[96];
     zmq_z85_decode(own, key->public_key);
     zmq_z85_decode(secret, key->secret_key);
     zmq_z85_decode(server, server_key);
     crypto_box_keypair(transient, self->own_transient);
-    if (!connect_to(self, path) || !greet(self)
-        || !say_hello(self, transient, server, server_transient, cookie)) {
+    if (fd == -1 || !greet(self) || !say_hello(self, transient, server, server_transient, cookie)) {
         return false;
     }
     uint8_t plain[PLAIN_BYTES_MAX];
@@ -204,6 +208,13 @@ raw_curve_open(raw_curve_t *self, const char *path, const tally_key_pair_t *key,
         size += put_property(plain + size, properties[0], properties[1]);
     }
     return initiate(self, cookie, plain, size, server_transient);
+}
+
+bool
+raw_curve_open(raw_curve_t *self, const char *path, const tally_key_pair_t *key,
+               const char *server_key, const char *const *properties)
+{
+    return raw_curve_open_on(self, connect_to(path), key, server_key, properties);
 }
 
 void

@@ -14,12 +14,16 @@ typedef struct {
     int fd;    // -1: closed
     uint8_t own_transient[32], shared[32];
     uint64_t nonce;
+    bool refused;    // the handshake went to its end, and the key was not let in
 } raw_curve_t;
 
 //  Through the handshake at a unix socket, with these properties besides Socket-Type: pairs of texts, NULL ends them.
 //  False when the server did not let it in.
 bool raw_curve_open(raw_curve_t *self, const char *path, const tally_key_pair_t *key,
                     const char *server_key, const char *const *properties);
+//  The same on a connection that is there, which it takes.
+bool raw_curve_open_on(raw_curve_t *self, int fd, const tally_key_pair_t *key,
+                       const char *server_key, const char *const *properties);
 void raw_curve_close(raw_curve_t *self);
 
 bool raw_curve_send(raw_curve_t *self, tally_bytes_t frame);

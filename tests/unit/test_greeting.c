@@ -83,12 +83,40 @@ dealer(const void *name, size_t size, uint8_t flags)
     return hello;
 }
 
-//  In pieces of `step` bytes.  The verdict, and how many bytes it took.
+//  What the broker says: its own greeting, then the commands of its mechanism.
+static struct hello
+answer(const char *mechanism, const char *last)
+{
+    struct hello hello = greeting(3, mechanism);
+    if (strcmp(mechanism, "CURVE") == 0) {
+        uint8_t welcome[168] = "\7WELCOME";
+        put_frame(&hello, 4, welcome, sizeof welcome);
+    }
+    uint8_t command[60] = {0};
+    memcpy(command, last, strlen(last));
+    put_frame(&hello, 4, command, sizeof command);
+    return hello;
+}
+
+static tally_greeting_verdict_t
+say_by(tally_greeting_t *self, const struct hello *hello, size_t step)
+{
+    tally_greeting_verdict_t verdict = TALLY_GREETING_MORE;
+    for (size_t at = 0; verdict == TALLY_GREETING_MORE && at < hello->size; at += step) {
+        size_t size = hello->size - at < step ? hello->size - at : step;
+        verdict = tally_greeting_said(self, (tally_bytes_t){hello->bytes + at, size});
+    }
+    return verdict;
+}
+
+//  In pieces of `step` bytes, when a broker without CURVE has said its own.  The verdict, and how many bytes it took.
 static tally_greeting_verdict_t
 take_by(const struct hello *hello, size_t step, size_t *took)
 {
     tally_greeting_t *self = tally_greeting_new();
-    tally_greeting_verdict_t verdict = TALLY_GREETING_MORE;
+    struct hello own = answer("NULL", "\5READY");
+    tally_greeting_verdict_t verdict = say_by(self, &own, own.size);
+    assert_int_equal(verdict, TALLY_GREETING_MORE);
     size_t at = 0;
     while (verdict == TALLY_GREETING_MORE && at < hello->size) {
         size_t size = hello->size - at < step ? hello->size - at : step;
@@ -184,9 +212,73 @@ other_mechanisms_are_left_to_their_keys(void **state)
 {
     (void)state;
     struct hello hello = greeting(3, "CURVE");
-    assert_int_equal(take(&hello), TALLY_GREETING_GOOD);
+    assert_int_equal(take(&hello), TALLY_GREETING_MORE);    // libzmq ends it
     struct hello nearly = greeting(3, "NULLX");
-    assert_int_equal(take(&nearly), TALLY_GREETING_GOOD);    // libzmq takes the exact name only
+    assert_int_equal(take(&nearly), TALLY_GREETING_MORE);    // libzmq takes the exact name only
+}
+
+//  Under CURVE what decides is what the broker says in the end.
+static void
+who_proves_a_key_is_in_when_the_broker_says_ready_and_nobody_else_is(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *theirs, *ours, *last;
+        tally_greeting_verdict_t verdict;
+    } cases[] = {
+        {"CURVE", "CURVE", "\5READY", TALLY_GREETING_GOOD},
+        {"CURVE", "CURVE", "\5ERROR\003400", TALLY_GREETING_MORE},
+        {"CURVE", "CURVE", "\5READX", TALLY_GREETING_MORE},
+        {"CURVE", "NULL", "\5READY", TALLY_GREETING_MORE},    // not of one mind
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct hello theirs = greeting(3, cases[i].theirs);
+        struct hello ours = answer(cases[i].ours, cases[i].last);
+        for (size_t step = 1; step <= ours.size; step++) {
+            tally_greeting_t *self = tally_greeting_new();
+            tally_bytes_t bytes = {theirs.bytes, theirs.size};
+            tally_greeting_verdict_t taken = tally_greeting_take(self, bytes);
+            tally_greeting_verdict_t said = say_by(self, &ours, step);
+            tally_greeting_destroy(&self);
+            assert_int_equal(taken, TALLY_GREETING_MORE);
+            assert_int_equal(said, cases[i].verdict);
+        }
+    }
+}
+
+static void
+without_a_key_nobody_is_in_where_keys_are_asked_for(void **state)
+{
+    (void)state;
+    tally_greeting_t *self = tally_greeting_new();
+    struct hello theirs = dealer("", 0, 4);
+    struct hello ours = greeting(3, "CURVE");
+    tally_greeting_verdict_t taken = tally_greeting_take(self, (tally_bytes_t){theirs.bytes,
+                                                                               theirs.size});
+    tally_greeting_verdict_t said = say_by(self, &ours, ours.size);
+    tally_greeting_destroy(&self);
+    assert_int_equal(taken, TALLY_GREETING_MORE);
+    assert_int_equal(said, TALLY_GREETING_MORE);
+}
+
+static void
+who_has_not_proved_a_key_says_as_much_as_the_limit_and_no_more(void **state)
+{
+    (void)state;
+    static const uint8_t more[TALLY_HANDSHAKE_BYTES_MAX + 1] = {4};
+    for (size_t beyond = 0; beyond < 2; beyond++) {
+        tally_greeting_t *self = tally_greeting_new();
+        struct hello theirs = greeting(3, "CURVE");
+        struct hello ours = answer("CURVE", "\5ERROR");
+        (void)say_by(self, &ours, ours.size);
+        tally_greeting_verdict_t first = tally_greeting_take(self, (tally_bytes_t){theirs.bytes,
+                                                                                   theirs.size});
+        tally_greeting_verdict_t then =
+            tally_greeting_take(self, (tally_bytes_t){more, TALLY_HANDSHAKE_BYTES_MAX + beyond});
+        tally_greeting_destroy(&self);
+        assert_int_equal(first, TALLY_GREETING_MORE);
+        assert_int_equal(then, beyond == 0 ? TALLY_GREETING_MORE : TALLY_GREETING_BAD);
+    }
 }
 
 static void
@@ -249,6 +341,9 @@ main(int argc, char **argv)
         cmocka_unit_test(a_second_identity_is_looked_at_like_the_first),
         cmocka_unit_test(older_protocols_are_refused_at_once),
         cmocka_unit_test(other_mechanisms_are_left_to_their_keys),
+        cmocka_unit_test(who_proves_a_key_is_in_when_the_broker_says_ready_and_nobody_else_is),
+        cmocka_unit_test(without_a_key_nobody_is_in_where_keys_are_asked_for),
+        cmocka_unit_test(who_has_not_proved_a_key_says_as_much_as_the_limit_and_no_more),
         cmocka_unit_test(what_is_no_ready_or_a_broken_one_is_refused),
         cmocka_unit_test(a_ready_is_as_long_as_the_limit_and_no_longer),
     };
