@@ -125,7 +125,9 @@ tally_admin_queue_put(const tally_admin_call_t *call)
         return;
     }
     const tally_queue_row_t *old = tally_core_queue_find(call->broker->core, tally_bytes_of(name));
-    if (old == NULL && tally_core_queue_count(call->broker->core) >= TALLY_QUEUES_MAX) {
+    size_t count = tally_core_queue_count(call->broker->core)
+                   + tally_core_queue_count_planned(call->broker->core);
+    if (old == NULL && count >= TALLY_QUEUES_MAX) {
         tally_admin_refuse(call, TALLY_E_LIMIT, "there are as many queues as there may be");
         return;
     }

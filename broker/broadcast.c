@@ -44,7 +44,6 @@ struct tally_broadcast {
     tally_names_t topics;    // owned
     TALLY_ARRAY(share_t) shares;
     tally_names_t audiences;    // owned, by tenant
-    bool closed;                // some outlet is
 };
 
 static bool
@@ -174,28 +173,10 @@ tally_broadcast_endpoint_for(tally_broadcast_t *self, const tally_principal_t *w
 void
 tally_broadcast_restart(tally_broadcast_t *self)
 {
-    tally_outlet_close(self->whole);
+    tally_outlet_restart(self->whole);
     for (size_t i = 0; i < self->shares.count; i++) {
-        tally_outlet_close(self->shares.items[i].outlet);
+        tally_outlet_restart(self->shares.items[i].outlet);
     }
-    self->closed = true;
-    tally_broadcast_look(self);
-}
-
-void
-tally_broadcast_look(tally_broadcast_t *self)
-{
-    if (!self->closed) {
-        return;
-    }
-    tally_door_t *door = self->options.door;
-    int rc = tally_outlet_reopen(self->whole, tally_door_curve(door, TALLY_DOMAIN_FEED, ""));
-    for (size_t i = 0; i < self->shares.count; i++) {
-        share_t *share = &self->shares.items[i];
-        rc |= tally_outlet_reopen(share->outlet,
-                                  tally_door_curve(door, TALLY_DOMAIN_FEEDS, share->mark));
-    }
-    self->closed = rc != 0;
 }
 
 //  ---- publishing -----------------------------------------------------------------------------------------

@@ -41,7 +41,5 @@ void tally_broadcast_publish(tally_broadcast_t *self, tally_bytes_t topic, json_
 
 //  Ends all connections; those who may will connect again.  For when somebody lost its rights.
 void tally_broadcast_restart(tally_broadcast_t *self);
-//  Binds what could not be bound again at once.
-void tally_broadcast_look(tally_broadcast_t *self);
 
 #endif

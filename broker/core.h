@@ -151,6 +151,8 @@ typedef struct {
 } tally_stream_stats_t;
 
 size_t tally_core_queue_count(const tally_core_t *self);
+//  Of those that are asked for and not committed.
+size_t tally_core_queue_count_planned(const tally_core_t *self);
 const tally_queue_row_t *tally_core_queue_at(const tally_core_t *self, size_t index);
 const tally_queue_row_t *tally_core_queue_find(const tally_core_t *self, tally_bytes_t name);
 const tally_queue_row_t *tally_core_queue_by_id(const tally_core_t *self, uint32_t id);

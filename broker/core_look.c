@@ -11,6 +11,24 @@ tally_core_queue_count(const tally_core_t *self)
     return self->queues.all.count;
 }
 
+//  New names may stand there twice; then there is a little less room for a moment.
+static size_t
+count_new_queues(const tally_core_t *self, const tally_tick_t *tick)
+{
+    size_t count = 0;
+    for (size_t i = 0; tick != NULL && i < tick->plan->queues.count; i++) {
+        const char *name = tick->plan->queues.items[i].name;
+        count += tally_queues_find(&self->queues, tally_bytes_of(name)) == NULL;
+    }
+    return count;
+}
+
+size_t
+tally_core_queue_count_planned(const tally_core_t *self)
+{
+    return count_new_queues(self, self->collecting) + count_new_queues(self, self->out);
+}
+
 const tally_queue_row_t *
 tally_core_queue_at(const tally_core_t *self, size_t index)
 {

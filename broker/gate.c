@@ -34,11 +34,13 @@ struct connection {
     atomic_uint_fast64_t unread;    // bytes received since one of its messages was taken
     tally_greeting_t *greeting;     // until it is in
     tally_subscriber_t *subscriber;
-    tally_newcomer_t newcomer;    // under the lock
+    int listener;                       // where it came in
+    atomic_uint_fast64_t subscribed;    // of a listener: bytes of topics of those who are there
+    tally_newcomer_t newcomer;          // under the lock
 };
 
 static struct connection connections[DESCRIPTORS_MAX];
-static atomic_uint_fast64_t all_unread, all_subscribed;
+static atomic_uint_fast64_t all_unread;
 static atomic_uint_fast64_t refused, ended;
 static atomic_bool started;
 static _Thread_local bool listens_for_subscribers;
@@ -165,6 +167,7 @@ accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
     connection->greeting = tally_greeting_new();
     if (fd >= 0 && fd < DESCRIPTORS_MAX && atomic_load(&connections[fd].feeds)) {
         connection->subscriber = tally_subscriber_new();
+        connection->listener = fd;
     }
     atomic_store(&connection->open, true);
     return (int)accepted;
@@ -190,15 +193,16 @@ greet(struct connection *connection, tally_bytes_t bytes)
     return verdict != TALLY_GREETING_BAD;
 }
 
-//  False when it subscribes to too much, by itself or with all others.
+//  False when it subscribes to too much, by itself or with the others of its feed.
 static bool
 count_subscriptions(struct connection *connection, tally_bytes_t bytes)
 {
     size_t before = tally_subscriber_bytes(connection->subscriber);
     bool fine = tally_subscriber_take(connection->subscriber, bytes);
     size_t more = tally_subscriber_bytes(connection->subscriber) - before;
-    uint64_t all = atomic_fetch_add(&all_subscribed, more) + more;
-    return fine && (more == 0 || all <= TALLY_SUBSCRIPTION_BYTES_ALL_MAX);
+    atomic_uint_fast64_t *feed = &connections[connection->listener].subscribed;
+    uint64_t all = atomic_fetch_add(feed, more) + more;
+    return fine && (more == 0 || all <= TALLY_FEED_BYTES_MAX);
 }
 
 static bool
@@ -265,7 +269,8 @@ forget(struct connection *connection)
     pthread_mutex_unlock(&lock);
     tally_greeting_destroy(&connection->greeting);
     if (connection->subscriber != NULL) {
-        atomic_fetch_sub(&all_subscribed, tally_subscriber_bytes(connection->subscriber));
+        atomic_fetch_sub(&connections[connection->listener].subscribed,
+                         tally_subscriber_bytes(connection->subscriber));
         tally_subscriber_destroy(&connection->subscriber);
     }
     forget_unread(connection);

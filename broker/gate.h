@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 //  gate - bounds what connections take of descriptors, memory and time, where libzmq has no bound.
 //
-//  libzmq 4.3.4 aborts the process when an ipc listener gets EMFILE (ipc_listener.cpp:325) and spins when a tcp listener
-//  does; the frames of a multipart that never ends count for no high-water mark, nor do subscriptions; and whoever
-//  connects may have a handshake computed, or be silent for TALLY_HANDSHAKE_MS.  So tallyd has listen(), accept4(),
-//  recv(), send() and close() of its own, to which the dynamic linker binds libzmq's calls.  Who comes when few
-//  descriptors are left or too many strangers have failed is turned away (newcomers.h); a connection that brings a name
-//  (greeting.h), that subscribes to too much (subscriber.h), or of which too much was received since a frame of it was
-//  last taken, ends as by a reset.  Known peers notice nothing.  No look into what passes behind the greeting.
+//  libzmq 4.3.4 aborts the process when an ipc listener gets EMFILE (ipc_listener.cpp:325) and spins when a tcp
+//  listener does; the frames of a multipart that never ends count for no high-water mark, nor do subscriptions; and
+//  whoever connects may have a handshake computed, or be silent for TALLY_HANDSHAKE_MS. So tallyd has listen(),
+//  accept4(), recv(), send() and close() of its own, to which the dynamic linker binds libzmq's calls.  Who comes when
+//  few descriptors are left or too many strangers have failed is turned away (newcomers.h); a connection that brings a
+//  name (greeting.h), that subscribes to too much (subscriber.h), or of which too much was received since a frame of it
+//  was last taken, ends as by a reset.  Known peers notice nothing.  No look into what passes behind the greeting.
 
 #ifndef TALLY_GATE_H
 #define TALLY_GATE_H

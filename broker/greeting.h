@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-//  greeting - reads how a connection begins, lets nobody in who brings a name of its own, and tells when somebody is in.
+//  greeting - reads how a connection begins, lets nobody in who brings a name of its own, and tells when one is in.
 //
 //  ROUTER numbers peers that have no name; one that claims a number not yet given ends the process when that number's
 //  turn comes (libzmq 4.3.4: assertion in add_out_pipe), and its API cannot refuse names.  Tally's peers have none.  So

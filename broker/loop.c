@@ -191,7 +191,6 @@ static void
 turn_door(tally_broker_t *self)
 {
     tally_door_look(self->door, self->now_ms);
-    tally_broadcast_look(self->feed);
     uint64_t losses = tally_door_losses(self->door, self->now_ms);
     if (losses != self->door_losses) {
         self->door_losses = losses;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 //  newcomers - connections that have not proved yet who they are: how many at once, and how many may fail.
 //
-//  A stranger costs a descriptor, some memory and, under CURVE, five multiplications on a curve before it is known to be
-//  one.  So whoever connects takes a place and a token.  Who proves itself gives both back: those with keys may come by
-//  the thousand at once.  Who does not has cost its token, and tokens come back slowly.  Addresses from which somebody
-//  proved itself have tokens of their own, so a stranger from elsewhere cannot keep known machines out.  When all places
-//  are taken the oldest is to go: who is known needs milliseconds, who is silent seconds.
+//  A stranger costs a descriptor, some memory and, under CURVE, five multiplications on a curve before it is known to
+//  be one.  So whoever connects takes a place and a token.  Who proves itself gives both back: those with keys may come
+//  by the thousand at once.  Who does not has cost its token, and tokens come back slowly.  Addresses from which
+//  somebody proved itself have tokens of their own, so a stranger from elsewhere cannot keep known machines out.  When
+//  all places are taken the oldest is to go: who is known needs milliseconds, who is silent seconds.
 //
 //  Time and addresses are arguments; nothing here reads, writes or locks.
 

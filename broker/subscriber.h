@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 //  subscriber - reads the frames of one connection to the feed, and finds out when it subscribes to too much.
 //
-//  libzmq keeps subscriptions in a tree, a node for each byte, without bounds, and puts them there in the thread of the
-//  loop.  A subscriber says nothing but subscriptions, what takes them back, and PINGs; so its frames are counted before
-//  libzmq has them, encrypted or not, by their lengths: TALLY_SUBSCRIPTIONS_MAX of them, topics of TALLY_TOPIC_BYTES_MAX,
-//  TALLY_SUBSCRIPTION_BYTES_MAX of topics, and TALLY_SUBSCRIBER_BEATS_MAX frames no longer than a PING, which in nine
-//  hours are an honest subscriber's.  Nothing is given back, so this is for a connection's life.  Who has used it up
-//  connects again, as after any lost connection, and sees by `seq` what it missed.  No input or output here.
+//  libzmq keeps subscriptions in a tree, a node for each byte, without bounds, and does so in the thread of the loop.
+//  A subscriber says nothing but subscriptions, what takes them back, and PINGs; so its frames are counted before
+//  libzmq has them, encrypted or not, by their lengths: TALLY_SUBSCRIPTIONS_MAX of them, topics of
+//  TALLY_TOPIC_BYTES_MAX, TALLY_SUBSCRIPTION_BYTES_MAX of topics, and TALLY_SUBSCRIBER_BEATS_MAX frames no longer than
+//  a PING, which in nine hours are an honest subscriber's.  Nothing is given back, so this is for a connection's life.
+//  Who has used it up connects again, as after any lost connection, and sees by `seq` what it missed.  No input or
+//  output here.
 
 #ifndef TALLY_SUBSCRIBER_H
 #define TALLY_SUBSCRIBER_H

@@ -41,6 +41,9 @@
 #define TALLY_JSON_MAGNITUDE_MIN (-307)    // of a real, as a power of ten: smaller ones lose digits
 #define TALLY_JSON_MAGNITUDE_MAX 308
 
+//  Of texts that a worker keeps parsed at once; the values take up to 70 times as much.
+#define TALLY_PARSED_BYTES_MAX (1024 * 1024)
+
 //  Message options
 #define TALLY_PRIORITY_LEVELS 4    // 0 lowest .. 3 highest
 #define TALLY_PRIORITY_DEFAULT 1
@@ -91,8 +94,8 @@
 #define TALLY_HANDSHAKE_MS 3000    // a connection that has not said who it is by then is closed
 #define TALLY_HANDSHAKE_BYTES_MAX                                                                  \
     1024    // what both sides say before the first frame, CURVE or not
-//  Who has connected and not proved yet who it is: so many at once, beyond that the oldest is ended; and so many a second
-//  may fail, counted apart for addresses that somebody known came from.  Beyond, who connects is turned away.
+//  Who has connected and not proved yet who it is: so many at once, beyond that the oldest is ended; and so many a
+//  second may fail, counted apart for addresses that somebody known came from.  Beyond, who connects is turned away.
 #define TALLY_NEWCOMERS_MAX 1024
 #define TALLY_NEWCOMERS_FAILED_PER_S 250
 #define TALLY_NEWCOMERS_FAILED_BURST 1024
@@ -118,10 +121,11 @@
 #define TALLY_UNREAD_BYTES_ALL_MAX (1024 * 1024 * 1024)
 
 //  What one subscriber says as long as its connection lasts, see broker/subscriber.h; then it has to connect again.
+//  When one goes, libzmq walks through all topics of its feed, in the loop's thread.
 #define TALLY_SUBSCRIPTIONS_MAX 1024
-#define TALLY_SUBSCRIPTION_BYTES_MAX (64 * 1024)
-#define TALLY_SUBSCRIPTION_BYTES_ALL_MAX (16 * 1024 * 1024)    // of all subscribers together
-#define TALLY_SUBSCRIBER_BEATS_MAX 16384                       // frames no longer than a PING
+#define TALLY_SUBSCRIPTION_BYTES_MAX (16 * 1024)
+#define TALLY_FEED_BYTES_MAX (256 * 1024)    // of all subscribers of one feed
+#define TALLY_SUBSCRIBER_BEATS_MAX 16384     // frames no longer than a PING
 
 //  Attempts
 #define TALLY_FAILURES_MAX_DEFAULT 5    // the worker said so this often: buried

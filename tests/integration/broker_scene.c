@@ -5,13 +5,12 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "lib/alloc.h"
+#include "tests/integration/raw_zmtp.h"
 
 int
 broker_scene_set_up(void **state)
@@ -49,7 +48,7 @@ broker_scene_undo(void **state)
     tally_stranger_destroy(&self->two);
     tally_db_destroy(&self->idle);
     tally_db_rollback(self->db);
-    broker_scene_close_silent(self);
+    broker_scene_close_connections(self);
     if (self->limited != 0) {
         (void)prlimit(self->limited, RLIMIT_NOFILE, &self->limit, NULL);
         self->limited = 0;
@@ -91,24 +90,28 @@ broker_scene_number(broker_scene_t *self, const char *name)
     return strtol(at + strlen(member), NULL, 10);
 }
 
+int
+broker_scene_connect(broker_scene_t *self, const char *endpoint)
+{
+    assert_true(self->connection_count < BROKER_SCENE_CONNECTIONS);
+    int fd = raw_zmtp_connect(endpoint);
+    assert_int_not_equal(fd, -1);
+    self->connections[self->connection_count++] = fd;
+    return fd;
+}
+
 void
 broker_scene_connect_silently(broker_scene_t *self, size_t count)
 {
-    const char *path = tally_instance_endpoint(self->instance) + strlen("ipc://");
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    assert_true(strlen(path) < sizeof address.sun_path);
-    memcpy(address.sun_path, path, strlen(path));
     for (size_t i = 0; i < count; i++) {
-        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        assert_int_not_equal(fd, -1);
-        self->silent[self->silent_count++] = fd;
-        assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+        broker_scene_connect(self, tally_instance_endpoint(self->instance));
     }
 }
+
 void
-broker_scene_close_silent(broker_scene_t *self)
+broker_scene_close_connections(broker_scene_t *self)
 {
-    while (self->silent_count > 0) {
-        close(self->silent[--self->silent_count]);
+    while (self->connection_count > 0) {
+        close(self->connections[--self->connection_count]);
     }
 }

@@ -13,6 +13,7 @@
 #include "tests/integration/stranger.h"
 
 #define BROKER_SCENE_MS 10000    // an answer comes in time
+#define BROKER_SCENE_CONNECTIONS 4096
 #define BROKER_SCENE_SILENT 200
 
 typedef struct {
@@ -24,8 +25,8 @@ typedef struct {
     pid_t stopped;                  // goes on in the end, 0: none
     pid_t limited;                  // gets its limit of files back in the end, 0: none
     struct rlimit limit;
-    int silent[BROKER_SCENE_SILENT];    // connections to the front, closed in the end
-    size_t silent_count;
+    int connections[BROKER_SCENE_CONNECTIONS];    // by hand, closed in the end
+    size_t connection_count;
 } broker_scene_t;
 
 //  For a group of tests, and after each of them.  There is a queue "guards" from which nobody takes.
@@ -40,8 +41,10 @@ void broker_scene_serves(broker_scene_t *self, int within_ms);
 //  The first number of that name in the broker's status.
 long broker_scene_number(broker_scene_t *self, const char *name);
 
-//  More connections to the front that say nothing; they are the last in self->silent.
+//  A connection that has said nothing, to a unix socket.
+int broker_scene_connect(broker_scene_t *self, const char *endpoint);
+//  So many to the front.
 void broker_scene_connect_silently(broker_scene_t *self, size_t count);
-void broker_scene_close_silent(broker_scene_t *self);
+void broker_scene_close_connections(broker_scene_t *self);
 
 #endif

@@ -3,7 +3,6 @@
 //  they do, those it knows are served by the same process.
 
 #include <dirent.h>
-#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -16,73 +15,31 @@
 
 #include "lib/limits.h"
 #include "tests/integration/broker_scene.h"
+#include "tests/integration/raw_zmtp.h"
 
 //  ---- memory ------------------------------------------------------------------------------------
 
-//  A connection that speaks ZMTP by hand: the greeting and READY of a DEALER of that name, at most 200 bytes, then
-//  whatever is written.
+//  A connection whose greeting and READY bring that name.
 static int
-speak_zmtp(broker_scene_t *f, const char *name, size_t size)
+greet_as(broker_scene_t *f, const char *name, size_t size)
 {
-    uint8_t hello[64 + 2 + 255] = {0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 3, 0, 'N', 'U', 'L', 'L'};
-    static const char ready[] = "\5READY\13Socket-Type\0\0\0\6DEALER\10Identity\0\0\0";
-    uint8_t *at = hello + 66;
-    memcpy(at, ready, sizeof ready - 1);
-    at += sizeof ready - 1;
-    *at++ = (uint8_t)size;
-    memcpy(at, name, size);
-    at += size;
-    hello[64] = 4;
-    hello[65] = (uint8_t)(at - hello - 66);
-    broker_scene_connect_silently(f, 1);
-    int fd = f->silent[f->silent_count - 1];
-    assert_int_equal(write(fd, hello, (size_t)(at - hello)), at - hello);
+    int fd = broker_scene_connect(f, tally_instance_endpoint(f->instance));
+    assert_true(raw_zmtp_greet(fd, "DEALER", name, size));
     return fd;
 }
 
-//  The other side's greeting and READY, before which nothing may be said.
 static int
-speak_zmtp_as_nobody(broker_scene_t *f)
+greet_as_nobody(broker_scene_t *f)
 {
-    int fd = speak_zmtp(f, "", 0);
-    uint8_t answer[64 + 2 + 255];
-    size_t wanted = 64 + 2;
-    size_t size = 0;
-    while (size < wanted) {
-        ssize_t got = recv(fd, answer + size, wanted - size, 0);
-        assert_true(got > 0);
-        size += (size_t)got;
-        wanted = size < 64 + 2 ? wanted : (size_t)64 + 2 + answer[65];
-    }
+    int fd = greet_as(f, "", 0);
+    assert_true(raw_zmtp_hear_greeting(fd));
     return fd;
 }
 
-//  The other side has ended the connection, whatever it said before.
 static void
 hear_the_end(int fd)
 {
-    char rest[200];
-    struct pollfd item = {.fd = fd, .events = POLLIN};
-    ssize_t got = 1;
-    while (got > 0) {
-        assert_int_equal(poll(&item, 1, 2000), 1);
-        got = recv(fd, rest, sizeof rest, 0);
-    }
-}
-
-//  False when the other side ended the connection.
-static bool
-write_all(int fd, const char *bytes, size_t size)
-{
-    while (size > 0) {
-        ssize_t wrote = send(fd, bytes, size, MSG_NOSIGNAL);
-        if (wrote <= 0) {
-            return false;
-        }
-        bytes += wrote;
-        size -= (size_t)wrote;
-    }
-    return true;
+    assert_true(raw_zmtp_ends(fd, 2000));
 }
 
 static long
@@ -108,10 +65,10 @@ a_multipart_that_never_ends_is_ended(void **state)
     pid_t broker = tally_instance_pid(f->instance, "tallyd");
     long before = broker_scene_number(f, "connections_ended");
     long before_mib = resident_mib(broker);
-    int fd = speak_zmtp_as_nobody(f);
+    int fd = greet_as_nobody(f);
     static char frame[9 + FRAME] = {3, 0, 0, 0, 0, 0, FRAME >> 16, 0, 0};    // long, more to come
     int sent = 0;
-    while (sent < FRAMES && write_all(fd, frame, sizeof frame)) {
+    while (sent < FRAMES && raw_zmtp_write(fd, frame, sizeof frame)) {
         sent++;
     }
     long most_mib = resident_mib(broker) - before_mib;
@@ -145,12 +102,12 @@ a_peer_that_does_not_read_its_answers_loses_them(void **state)
     pid_t broker = tally_instance_pid(f->instance, "tallyd");
     broker_scene_serves(f, BROKER_SCENE_MS);
     long lost = broker_scene_number(f, "replies_lost");
-    int fd = speak_zmtp_as_nobody(f);
+    int fd = greet_as_nobody(f);
     int few = 4096;    // of the kernel's
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &few, sizeof few), 0);
     long before_mib = resident_mib(broker);
     for (int i = 0; i < REQUESTS; i++) {
-        assert_true(write_all(fd, hello, sizeof hello));
+        assert_true(raw_zmtp_write(fd, hello, sizeof hello));
         if (i % 1000 == 0) {
             broker_scene_serves(f, 1000);
         }
@@ -166,8 +123,8 @@ a_frame_that_says_it_is_a_gibibyte_ends_its_connection(void **state)
 {
     broker_scene_t *f = *state;
     static const char gibibyte[] = {2, 0, 0, 0, 0, 0x40, 0, 0, 0};
-    int fd = speak_zmtp_as_nobody(f);
-    assert_true(write_all(fd, gibibyte, sizeof gibibyte));
+    int fd = greet_as_nobody(f);
+    assert_true(raw_zmtp_write(fd, gibibyte, sizeof gibibyte));
     hear_the_end(fd);
     broker_scene_serves(f, BROKER_SCENE_MS);
 }
@@ -180,8 +137,8 @@ a_peer_that_brings_a_name_does_not_come_in(void **state)
     static const char number[] = {0, 0x6b, 0x7b, 0x45, 0x67};
     broker_scene_serves(f, BROKER_SCENE_MS);
     long before = broker_scene_number(f, "connections_ended");
-    hear_the_end(speak_zmtp(f, number, sizeof number));
-    hear_the_end(speak_zmtp(f, "name", 4));
+    hear_the_end(greet_as(f, number, sizeof number));
+    hear_the_end(greet_as(f, "name", 4));
     assert_int_equal(broker_scene_number(f, "connections_ended"), before + 2);
     broker_scene_serves(f, BROKER_SCENE_MS);
 }
@@ -248,7 +205,7 @@ without_descriptors_the_broker_serves_those_it_knows(void **state)
     for (int i = 0; i < 20; i++) {
         broker_scene_serves(f, 1000);
     }
-    broker_scene_close_silent(f);
+    broker_scene_close_connections(f);
     f->two = broker_scene_stranger(f);
     tally_stranger_hello(f->two);
     tally_stranger_destroy(&f->two);
