@@ -12,6 +12,11 @@
 #include "workers/responses_store.h"
 #include "workers/survey_desk.h"
 
+//  What is known of a response after the first look.
+struct outer {
+    char *id, *survey;    // owned; NULL: unreadable, or not there
+};
+
 //  One lease of responses.  What concerns message i stands at index i.
 struct judging {
     tally_worker_t *worker;
@@ -19,7 +24,9 @@ struct judging {
     tally_catalog_t *catalog;
     const tally_work_t *work;
     tally_body_t *bodies;
-    tally_response_t *responses;      // root NULL: unreadable, or not there
+    struct outer *outers;
+    tally_response_t *responses;      // those kept parsed; root NULL: it is to be read again
+    size_t kept_bytes;                // of their texts
     const tally_entry_t **entries;    // NULL: does not fit
     char **reasons;                   // why it is to be buried, or NULL
     //  the valid ones, packed
@@ -36,6 +43,7 @@ open_judging(struct judging *self)
 {
     size_t count = self->work->count;
     self->bodies = tally_alloc_array(count, sizeof *self->bodies);
+    self->outers = tally_alloc_array(count, sizeof *self->outers);
     self->responses = tally_alloc_array(count, sizeof *self->responses);
     self->entries = tally_alloc_array(count, sizeof *self->entries);
     self->reasons = tally_alloc_array(count, sizeof *self->reasons);
@@ -50,10 +58,13 @@ close_judging(struct judging *self)
 {
     for (size_t i = 0; i < self->work->count; i++) {
         tally_response_free(&self->responses[i]);
+        free(self->outers[i].id);
+        free(self->outers[i].survey);
         free(self->reasons[i]);
     }
     tally_bodies_free(self->bodies, self->work->count);
     free(self->bodies);
+    free(self->outers);
     free(self->responses);
     free(self->entries);
     free(self->reasons);
@@ -63,11 +74,31 @@ close_judging(struct judging *self)
     free(self->valid_bodies);
 }
 
+//  A parsed text takes up to 70 times its size, so only as many stay parsed as TALLY_PARSED_BYTES_MAX allows: all that
+//  an ordinary lease has.  The others are read once more when they are judged, one after the other.
+static void
+read_outer_form(struct judging *self, size_t i)
+{
+    tally_response_t response;
+    tally_problem_t problem;
+    tally_bytes_t text = self->bodies[i].bytes;
+    if (tally_response_read(&response, text, &problem) == -1) {
+        self->reasons[i] = tally_strdup(problem.text);
+        return;
+    }
+    self->outers[i] = (struct outer){tally_strdup(response.id), tally_strdup(response.survey)};
+    if (self->kept_bytes + text.size <= TALLY_PARSED_BYTES_MAX) {
+        self->kept_bytes += text.size;
+        self->responses[i] = response;
+    } else {
+        tally_response_free(&response);
+    }
+}
+
 static void
 read_outer_forms(struct judging *self)
 {
     for (size_t i = 0; i < self->work->count; i++) {
-        tally_problem_t problem;
         switch (self->bodies[i].state) {
         case TALLY_BODY_GONE:
             break;
@@ -79,9 +110,7 @@ read_outer_forms(struct judging *self)
                                             TALLY_RESPONSE_BYTES_MAX);
             break;
         case TALLY_BODY_HERE:
-            if (tally_response_read(&self->responses[i], self->bodies[i].bytes, &problem) == -1) {
-                self->reasons[i] = tally_strdup(problem.text);
-            }
+            read_outer_form(self, i);
             break;
         }
     }
@@ -95,7 +124,7 @@ look_up_surveys(struct judging *self)
     const char **slugs = tally_alloc_array(self->work->count, sizeof *slugs);
     size_t count = 0;
     for (size_t i = 0; i < self->work->count; i++) {
-        const char *slug = self->responses[i].root == NULL ? NULL : self->responses[i].survey;
+        const char *slug = self->outers[i].survey;
         for (size_t j = 0; j < count && slug != NULL; j++) {
             slug = strcmp(slugs[j], slug) == 0 ? NULL : slug;
         }
@@ -109,19 +138,34 @@ look_up_surveys(struct judging *self)
     return effect;
 }
 
+//  Whether it fits its survey, parsed once more if it was not kept.
+static int
+check(const struct judging *self, size_t i, const tally_entry_t *entry, tally_problem_t *problem)
+{
+    tally_response_t again = {0};
+    const tally_response_t *response = &self->responses[i];
+    if (response->root == NULL) {
+        int rc = tally_response_read(&again, self->bodies[i].bytes, problem);
+        assert(rc == 0);    // as before
+        response = &again;
+    }
+    int rc = tally_survey_check(entry->survey, response, problem);
+    tally_response_free(&again);
+    return rc;
+}
+
 static void
 judge(struct judging *self, size_t i)
 {
-    const tally_response_t *response = &self->responses[i];
+    const char *slug = self->outers[i].survey;
     tally_problem_t problem;
     self->entries[i] = NULL;
     free(self->reasons[i]);
     self->reasons[i] = NULL;
-    const tally_entry_t *entry = tally_catalog_find(self->catalog, self->work->tenant,
-                                                    response->survey);
+    const tally_entry_t *entry = tally_catalog_find(self->catalog, self->work->tenant, slug);
     if (entry == NULL) {
-        self->reasons[i] = tally_format("there is no survey \"%s\"", response->survey);
-    } else if (tally_survey_check(entry->survey, response, &problem) == -1) {
+        self->reasons[i] = tally_format("there is no survey \"%s\"", slug);
+    } else if (check(self, i, entry, &problem) == -1) {
         self->reasons[i] = tally_strdup(problem.text);
     } else {
         self->entries[i] = entry;
@@ -133,7 +177,7 @@ pack_valid(struct judging *self)
 {
     self->count = 0;
     for (size_t i = 0; i < self->work->count; i++) {
-        if (self->responses[i].root == NULL) {
+        if (self->outers[i].survey == NULL) {
             continue;
         }
         judge(self, i);
@@ -141,7 +185,7 @@ pack_valid(struct judging *self)
             size_t at = self->count++;
             self->messages[at] = self->work->items[i].id;
             self->valid_entries[at] = self->entries[i];
-            self->valid_ids[at] = tally_bytes_of(self->responses[i].id);
+            self->valid_ids[at] = tally_bytes_of(self->outers[i].id);
             self->valid_bodies[at] = self->bodies[i].bytes;
         }
     }

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <czmq.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 
@@ -337,7 +338,7 @@ setup(void **state)
     f->random = 20261121;
     *state = f;
     f->instance = tally_instance_new();
-    tally_instance_must(f->instance, "up", "--workers", "heartbeat=1", NULL);
+    tally_instance_must(f->instance, "up", "--workers", "heartbeat=1,responses=1", NULL);
     f->good = tally_client_new(tally_instance_endpoint(f->instance));
     const char *reply = tally_client_admin(
         f->good, "{\"op\":\"queue.put\",\"queue\":{\"name\":\"hostile\"}}", ANSWER_MS);
@@ -474,6 +475,92 @@ garbage_and_unknown_leases_in_the_sink_are_counted_and_harm_nobody(void **state)
     good_client_is_served(f);
 }
 
+//  ---- bodies ----------------------------------------------------------------------------------------------
+
+//  The most that the process has had, in MiB.
+static long
+most_mib(pid_t pid)
+{
+    char path[40], line[200];
+    long kib = 0;
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    while (kib == 0 && fgets(line, sizeof line, file) != NULL) {
+        (void)sscanf(line, "VmHWM: %ld kB", &kib);
+    }
+    fclose(file);
+    return kib / 1024;
+}
+
+struct buried {
+    struct fixture *f;
+    size_t count;
+};
+
+static bool
+are_buried(void *argument)
+{
+    struct buried *buried = argument;
+    json_t *dead = tally_instance_json(buried->f->instance, "dead", "ls", "-t", "bodies", "--limit",
+                                       "1000", "--json", NULL);
+    size_t count = json_array_size(dead);
+    json_decref(dead);
+    return count == buried->count;
+}
+
+static void
+put_survey(struct fixture *f)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/open.survey.json", tally_instance_dir(f->instance));
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs("{\"slug\":\"open\",\"title\":\"Open\",\"questions\":[{\"id\":\"q\",\"type\":\"choice\","
+          "\"text\":\"Which?\",\"choices\":[\"A\"]}]}",
+          file);
+    fclose(file);
+    tally_instance_must(f->instance, "survey", "put", path, "-t", "bodies", NULL);
+}
+
+//  As many values as a text may have, each the smallest that costs the most: parsed all at once the lease would take
+//  BODIES times 13 MB.
+static void
+a_lease_of_hostile_bodies_takes_a_worker_little_memory(void **state)
+{
+    enum { BODIES = 128, AT_ONCE = 16, VALUES = TALLY_JSON_VALUES_MAX - 10 };
+    struct fixture *f = *state;
+    static char body[3 * VALUES + 200];
+    put_survey(f);
+    size_t size = (size_t)
+        snprintf(body, sizeof body,
+                 "{\"response_id\":\"1\",\"survey\":\"open\",\"answers\":{\"q\":[0");
+    for (size_t i = 0; i < VALUES; i++, size += 3) {
+        memcpy(body + size, ",{}", 3);
+    }
+    memcpy(body + size, "]}}", 3);
+    size += 3;
+    pid_t worker = tally_instance_signal(f->instance, "responses-1", SIGSTOP);
+    long before = most_mib(worker);
+    tally_message_t messages[AT_ONCE];
+    for (size_t i = 0; i < AT_ONCE; i++) {
+        messages[i] = (tally_message_t){.body = body,
+                                        .body_bytes = size,
+                                        .flags = TALLY_MESSAGE_BLOB};
+    }
+    int rc = 0;
+    for (size_t sent = 0; rc == 0 && sent < BODIES; sent += AT_ONCE) {
+        rc = tally_client_send_wait(f->good, "responses", "bodies", messages, AT_ONCE, 60000, NULL);
+    }
+    assert_int_equal(tally_instance_signal(f->instance, "responses-1", SIGCONT), worker);
+    assert_int_equal(rc, 0);
+    assert_true(tally_wait_until(are_buried, &(struct buried){f, BODIES}, 60000));
+    assert_int_equal(tally_instance_pid(f->instance, "responses-1"), worker);
+    long took = most_mib(worker) - before;
+    print_message("%zu bodies of %zu bytes took %ld MiB\n", (size_t)BODIES, size, took);
+    assert_true(took < 300);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -486,6 +573,7 @@ main(int argc, char **argv)
         cmocka_unit_test(a_multipart_request_is_refused_and_the_next_one_served),
         cmocka_unit_test(a_peer_that_chose_its_own_identity_is_not_served),
         cmocka_unit_test(garbage_and_unknown_leases_in_the_sink_are_counted_and_harm_nobody),
+        cmocka_unit_test(a_lease_of_hostile_bodies_takes_a_worker_little_memory),
     };
     return cmocka_run_group_tests_name("hostile", tests, setup, teardown);
 }
