@@ -3,6 +3,8 @@
 
 #include "clients/cmd/door_store.h"
 
+#define PRUNED_AT_ONCE 10000
+
 tally_db_outcome_t
 tally_door_store_add(tally_db_t *db, const tally_new_principal_t *principal)
 {
@@ -57,5 +59,26 @@ tally_door_store_audits(tally_db_t *db, int64_t limit, tally_rows_t *rows)
     tally_params_int8(&params, limit);
     tally_db_outcome_t outcome = tally_db_run(db, sql, &params, rows);
     tally_params_free(&params);
+    return outcome;
+}
+
+tally_db_outcome_t
+tally_door_store_prune(tally_db_t *db, int64_t days, int64_t *pruned)
+{
+    static const char sql[] =
+        "select tally.prune_audit(clock_timestamp() - "
+        "make_interval(days => $1::bigint::integer), $2::bigint::integer)::bigint";
+    tally_db_outcome_t outcome = TALLY_DB_DONE;
+    *pruned = 0;
+    for (int64_t more = 1; more > 0 && outcome == TALLY_DB_DONE;) {
+        tally_params_t params = {0};
+        tally_rows_t rows;
+        tally_params_int8(&params, days);
+        tally_params_int8(&params, PRUNED_AT_ONCE);
+        outcome = tally_db_run(db, sql, &params, &rows);
+        more = outcome == TALLY_DB_DONE ? tally_rows_int8(&rows, 0, 0) : 0;
+        *pruned += more;
+        tally_params_free(&params);
+    }
     return outcome;
 }

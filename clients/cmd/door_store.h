@@ -24,5 +24,9 @@ tally_door_store_revoke(tally_db_t *db, const char *name, bool *found) TALLY_MUS
 tally_db_outcome_t tally_door_store_list(tally_db_t *db, tally_rows_t *rows) TALLY_MUST_CHECK;
 tally_db_outcome_t
 tally_door_store_audits(tally_db_t *db, int64_t limit, tally_rows_t *rows) TALLY_MUST_CHECK;
+//  Takes out what is older than so many days, some rows after the others, so that nobody waits for long; *pruned: how
+//  many.
+tally_db_outcome_t
+tally_door_store_prune(tally_db_t *db, int64_t days, int64_t *pruned) TALLY_MUST_CHECK;
 
 #endif

@@ -53,6 +53,12 @@ static const tally_flag_t audit_flags[] = {
     TALLY_FLAGS_END,
 };
 
+static const tally_flag_t prune_flags[] = {
+    {"days", 0, "N", "keep so many; must be given"},
+    FLAG_DB,
+    TALLY_FLAGS_END,
+};
+
 //  What a role may do unless --right says something else.
 static const struct {
     const char *role, *rights;
@@ -440,6 +446,33 @@ run_audit(tally_call_t *call)
     return code;
 }
 
+static int
+run_prune(tally_call_t *call)
+{
+    int64_t days = 0, pruned = 0;
+    if (tally_call_number(call, "days", 1, DAYS_MAX, 0, &days) == -1) {
+        return TALLY_EXIT_USAGE;
+    }
+    if (days == 0) {
+        return tally_call_fail_usage(call, "say how much to keep: --days N");
+    }
+    int code = 0;
+    tally_db_t *db = open_database(call, &code);
+    if (db == NULL) {
+        return code;
+    }
+    tally_db_outcome_t outcome = tally_door_store_prune(db, days, &pruned);
+    if (outcome != TALLY_DB_DONE) {
+        code = fail_database(call, db, outcome);
+    } else {
+        tally_call_say(call, "took out %" PRId64 " records older than %" PRId64 " days", pruned,
+                       days);
+        code = TALLY_EXIT_OK;
+    }
+    tally_db_destroy(&db);
+    return code;
+}
+
 //  ---- the verbs -----------------------------------------------------------------------------------
 
 const tally_command_t tally_verb_key_new = {
@@ -492,4 +525,14 @@ const tally_command_t tally_verb_audit = {
     .summary = "what operators did",
     .flags = audit_flags,
     .run = run_audit,
+};
+
+const tally_command_t tally_verb_audit_prune = {
+    .name = "audit prune",
+    .section = "ADMIN",
+    .arguments = "",
+    .summary = "take old records out; for who owns the tables",
+    .flags = prune_flags,
+    .run = run_prune,
+    .examples = "  tally audit prune --days 365\n",
 };

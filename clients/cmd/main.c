@@ -72,6 +72,7 @@ static const tally_command_t *const commands[] = {
     &tally_verb_key_ls,
     &tally_verb_key_revoke,
     &tally_verb_audit,
+    &tally_verb_audit_prune,
     &db,
     NULL,
 };

@@ -32,6 +32,7 @@ extern const tally_command_t tally_verb_key_server;
 extern const tally_command_t tally_verb_key_ls;
 extern const tally_command_t tally_verb_key_revoke;
 extern const tally_command_t tally_verb_audit;
+extern const tally_command_t tally_verb_audit_prune;
 extern const tally_command_t tally_verb_dead_retry;
 extern const tally_command_t tally_verb_dead_drop;
 

@@ -270,6 +270,7 @@ a_worker_settles_by_the_function_and_not_otherwise(void **state)
         "update tally.door set version = 0",
         "insert into tally.audit (who, action, request) values ('a', 'b', 'c')",
         "delete from tally.audit",
+        "select tally.prune_audit(now(), 1)",
         "insert into tally.reader values ('t_worker', 1)",
         "update tally.migration set version = 99",
         "set role tally_owner",
@@ -348,6 +349,7 @@ a_reader_reads_and_no_more(void **state)
         "insert into tally.reader values ('t_reader', 2)",
         "select * from tally.principal",
         "select * from tally.audit",
+        "select tally.prune_audit(now(), 1)",
         "select * from tally.exports",
         "select tally.send('mail', 'beta', 'x')",
         "select tally.settle(1)",
@@ -372,6 +374,7 @@ a_broker_gives_no_rights_and_changes_no_record(void **state)
         "delete from tally.audit",
         "truncate tally.audit",
         "delete from tally.audit_result",
+        "select tally.prune_audit(now(), 1)",
         "select * from tally.response",
         "select * from tally.survey",
         "update tally.statistic set state = ''",
@@ -385,6 +388,47 @@ a_broker_gives_no_rights_and_changes_no_record(void **state)
         NULL,
     };
     deny(f->broker, statements);
+}
+
+//  By who owns the tables, and the record says so.
+static void
+old_records_are_taken_out_of_the_audit_and_no_others(void **state)
+{
+    struct fixture *f = *state;
+    static const char old[] =
+        "with a as (insert into tally.audit (at, who, action, request) select "
+        "now() - make_interval(days => 364 + i), 'old', 'test', i::text from "
+        "generate_series(0, 2) i returning id) insert into "
+        "tally.audit_result (audit, result) select id, 'OK' from a";
+    static const char count[] = "select count(*) || ' of ' || (select count(*) from "
+                                "tally.audit_result r join tally.audit a on a.id = r.audit where "
+                                "a.who = 'old') from tally.audit where who = 'old'";
+    must(f->owner, old);
+    assert_int_equal(tally_instance_run(f->instance, "audit", "prune", NULL)->code, 64);
+    assert_int_equal(tally_instance_run(f->instance, "audit", "prune", "--days", "0", NULL)->code,
+                     64);
+    char *before = text_of(f->owner, count);
+    tally_instance_must(f->instance, "audit", "prune", "--days", "365", NULL);
+    char *after = text_of(f->owner, count);
+    char *noted = text_of(f->owner, "select count(*) from tally.audits where action = "
+                                    "'audit.prune' and result = 'OK' and request like '%\"rows\" "
+                                    ": 2}'");
+    tally_instance_must(f->instance, "audit", "prune", "--days", "365", NULL);    // nothing to do
+    char *again = text_of(f->owner,
+                          "select count(*) from tally.audit where action = 'audit.prune'");
+    assert_string_equal(before, "3 of 3");
+    assert_string_equal(after, "1 of 1");
+    assert_string_equal(noted, "1");
+    assert_string_equal(again, "1");
+    free(before);
+    free(after);
+    free(noted);
+    free(again);
+    //  The guard is back, for the owner as well.
+    assert_string_equal(state_of(f->owner, "delete from tally.audit"), "TY006");
+    assert_string_equal(state_of(f->owner, "delete from tally.audit_result"), "TY006");
+    assert_string_equal(state_of(f->owner, "select tally.prune_audit(now() + interval '1 day', 1)"),
+                        "22023");
 }
 
 //  All that was given, so that nothing is given by accident: broker, worker, reader; r select, a insert, w update,
@@ -426,6 +470,7 @@ main(int argc, char **argv)
         cmocka_unit_test(a_search_path_of_the_caller_changes_nothing),
         cmocka_unit_test(a_reader_reads_and_no_more),
         cmocka_unit_test(a_broker_gives_no_rights_and_changes_no_record),
+        cmocka_unit_test(old_records_are_taken_out_of_the_audit_and_no_others),
         cmocka_unit_test(each_role_has_exactly_these_rights),
     };
     if (argc > 1) {
