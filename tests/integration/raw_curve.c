@@ -166,7 +166,7 @@ initiate(raw_curve_t *self, const uint8_t cookie[96], const uint8_t *plain, size
         return false;
     }
     ssize_t got = read_frame(self, frame);
-    self->refused = got >= 6 && memcmp(frame, "\x05ERROR", 6) == 0;
+    self->refused = got >= 6 && memcmp(frame, "\005ERROR", 6) == 0;
     return got > 14 && memcmp(frame, "\x05READY", 6) == 0
            && crypto_box_beforenm(self->shared, server_transient, self->own_transient) == 0;
 }
@@ -203,7 +203,9 @@ raw_curve_open_on(raw_curve_t *self, int fd, const tally_key_pair_t *key, const 
     }
     uint8_t plain[PLAIN_BYTES_MAX];
     size_t size = write_initiate(plain, own, secret, transient, server, server_transient);
-    size += put_property(plain + size, "Socket-Type", "DEALER");
+    if (*properties == NULL || strcmp(*properties, "Socket-Type") != 0) {
+        size += put_property(plain + size, "Socket-Type", "DEALER");
+    }
     for (; *properties != NULL; properties += 2) {
         size += put_property(plain + size, properties[0], properties[1]);
     }

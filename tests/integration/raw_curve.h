@@ -17,7 +17,8 @@ typedef struct {
     bool refused;    // the handshake went to its end, and the key was not let in
 } raw_curve_t;
 
-//  Through the handshake at a unix socket, with these properties besides Socket-Type: pairs of texts, NULL ends them.
+//  Through the handshake at a unix socket, with these properties: pairs of texts, NULL ends them.  Unless the first is
+//  another Socket-Type it is a DEALER.
 //  False when the server did not let it in.
 bool raw_curve_open(raw_curve_t *self, const char *path, const tally_key_pair_t *key,
                     const char *server_key, const char *const *properties);

@@ -111,6 +111,45 @@ refuse_all(door_fixture_t *f, void *dealer)
     assert_int_equal(door_scene_number(s, door_untouched), before);
 }
 
+//  Every record on a connection to the sink that is there, of a worker whose key ends meanwhile.
+static void
+refuse_all_records(door_fixture_t *f, const tally_key_pair_t *key, const char *ends)
+{
+    door_scene_t *s = f->scene;
+    void *dealer = door_fixture_client(f, key);    // and so it is known
+    void *sink = door_fixture_keep(f, door_scene_connect(s, ZMQ_PUSH, s->sink, key,
+                                                         s->server.public_key));
+    door_write_record(s, TALLY_RECORD_BEAT, DOOR_ABSENT, DOOR_ABSENT);
+    assert_int_not_equal(zmq_send(sink, s->wire.data, s->wire.size, 0), -1);
+    door_scene_sql(s, ends);
+    refuse_all(f, dealer);
+    int64_t before = door_scene_number(s, door_untouched);
+    for (size_t i = 0; i < DOOR_VERBS; i++) {
+        if (door_verbs[i].type == ZMQ_PUSH) {
+            int64_t refused = door_fixture_counter(f, "frames_refused");
+            door_verb_write(s, &door_verbs[i], "acme");
+            assert_int_not_equal(zmq_send(sink, s->wire.data, s->wire.size, 0), -1);
+            door_fixture_await(f, "frames_refused", refused + 1);
+        }
+    }
+    assert_int_equal(door_scene_number(s, door_untouched), before);
+}
+
+static void
+records_of_a_key_that_has_ended_are_refused_on_a_connection_that_is_there(void **state)
+{
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    tally_key_pair_t revoked = door_scene_key(s, "leaver-1", "worker", "{*}", "{mail}", "{work}");
+    refuse_all_records(f, &revoked,
+                       "update tally.principal set revoked_at = now() where name = 'leaver-1'");
+    tally_key_pair_t expired = door_scene_key(s, "leaver-2", "worker", "{*}", "{mail}", "{work}");
+    refuse_all_records(f, &expired,
+                       "alter table tally.principal disable trigger only_revoked;"
+                       "update tally.principal set not_after = now() where name = 'leaver-2';"
+                       "alter table tally.principal enable trigger only_revoked");
+}
+
 static void
 a_revoked_key_is_refused_within_5_s_on_a_connection_that_is_there(void **state)
 {
@@ -198,14 +237,28 @@ its_own_objects_are_a_tenants_to_use(void **state)
 
 //  ---- other roles -----------------------------------------------------------------------------------------
 
-static void
-refuse_each(door_fixture_t *f, void *dealer, const char *const *names, const char *role)
+static bool
+is_among(const char *name, const char *const *names)
 {
-    for (; *names != NULL; names++) {
-        door_verb_write(f->scene, door_verb_named(*names), "acme");
+    while (*names != NULL && strcmp(*names, name) != 0) {
+        names++;
+    }
+    return *names != NULL;
+}
+
+//  Everything but what it may.
+static void
+refuse_others(door_fixture_t *f, void *dealer, const char *const *may, const char *role)
+{
+    for (size_t i = 0; i < DOOR_VERBS; i++) {
+        const door_verb_t *verb = &door_verbs[i];
+        if (verb->type != ZMQ_DEALER || is_among(verb->name, may)) {
+            continue;
+        }
+        door_verb_write(f->scene, verb, "acme");
         door_answer_t answer = door_scene_ask(f->scene, dealer, DOOR_ANSWER_MS);
         if (answer.code != TALLY_E_REFUSED) {
-            fail_msg("%s may say %s: %s %s", role, *names, tally_verb_name(answer.verb),
+            fail_msg("%s may say %s: %s %s", role, verb->name, tally_verb_name(answer.verb),
                      tally_code_name(answer.code));
         }
     }
@@ -216,34 +269,49 @@ a_role_may_do_its_own_work_and_no_others(void **state)
 {
     door_fixture_t *f = *state;
     door_scene_t *s = f->scene;
-    static const char *const not_monitors[] = {"hello of a worker", "send",       "ask",
-                                               "release",           "fetch",      "queue.put",
-                                               "queue.release",     "tenant.put", "dead.retry",
-                                               "worker.drain",      "dead.drop",  NULL};
-    static const char *const not_workers[] =
-        {"send",          "ask",          "release",    "status",    "queue.ls", "queue.put",
-         "queue.release", "tenant.ls",    "tenant.put", "worker.ls", "dead.ls",  "dead.show",
-         "dead.retry",    "worker.drain", "dead.drop",  NULL};
-    static const char *const not_clients[] = {"hello of a worker", "fetch", NULL};
-    static const char *const not_senders[] = {"ask",       "status",     "tenant.ls", "dead.ls",
-                                              "dead.show", "dead.retry", "dead.drop", NULL};
-    tally_key_pair_t sender = door_scene_key(s, "sender", "client", "{acme}", "{mail}", "{send}");
-    refuse_each(f, door_fixture_keep(f, door_scene_client(s, &f->monitor)), not_monitors,
-                "a monitor");
-    refuse_each(f, door_fixture_keep(f, door_scene_client(s, &f->worker)), not_workers, "a worker");
-    refuse_each(f, door_fixture_keep(f, door_scene_client(s, &f->acme)), not_clients, "a client");
-    refuse_each(f, door_fixture_keep(f, door_scene_client(s, &s->operator_key)), not_clients,
-                "an operator");
-    void *dealer = door_fixture_client(f, &sender);
-    refuse_each(f, dealer, not_senders, "who only sends");
+    //  Whoever is known may say hello and goodbye, and ask for the limits.
+#define KNOWN "hello", "goodbye", "limits"
+#define READS "status", "queue.ls", "tenant.ls", "worker.ls", "dead.ls", "dead.show"
+    static const char *const monitors[] = {KNOWN, READS, NULL};
+    static const char *const workers[] = {KNOWN, "hello of a worker", "fetch", NULL};
+    static const char *const clients[] = {KNOWN, "send", "ask", "release", NULL};
+    static const char *const senders[] = {KNOWN, "send", "release", NULL};
+    //  A tenant's own operator: what is about one tenant.
+    static const char *const tenants[] = {KNOWN,       "send",          "ask",       "release",
+                                          "tenant.ls", "dead.ls",       "dead.show", "dead.retry",
+                                          "dead.drop", "queue.release", NULL};
+    static const char *const operators[] = {KNOWN,           READS,          "send",
+                                            "ask",           "release",      "queue.put",
+                                            "tenant.put",    "dead.retry",   "dead.drop",
+                                            "queue.release", "worker.drain", NULL};
+    const tally_key_pair_t client = door_scene_key(s, "client", "client", "{acme}", "{*}",
+                                                   "{send,ask}");
+    const tally_key_pair_t sender = door_scene_key(s, "sender", "client", "{acme}", "{mail}",
+                                                   "{send}");
+    const struct {
+        const char *role;
+        const tally_key_pair_t *key;
+        const char *const *may;
+    } roles[] = {{"a monitor", &f->monitor, monitors},
+                 {"a worker", &f->worker, workers},
+                 {"a client", &client, clients},
+                 {"who only sends", &sender, senders},
+                 {"a tenant's operator", &f->acme, tenants},
+                 {"an operator", &s->operator_key, operators}};
+    int64_t before = door_scene_number(s, door_untouched);
+    for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++) {
+        refuse_others(f, door_fixture_client(f, roles[i].key), roles[i].may, roles[i].role);
+        if (roles[i].key != &f->worker) {    // who may not work does not get into the sink at all
+            s->wire.size = 0;
+            assert_int_equal(door_scene_knock(s, ZMQ_PUSH, s->sink, roles[i].key,
+                                              s->server.public_key),
+                             DOOR_REFUSED);
+        }
+    }
+    assert_int_equal(door_scene_number(s, door_untouched), before);
+    void *dealer = door_fixture_keep(f, door_scene_client(s, &sender));
     door_write_send(s, "another", "acme", 0);
     assert_int_equal(door_scene_ask(s, dealer, DOOR_ANSWER_MS).code, TALLY_E_UNKNOWN);
-    //  Who may not work does not get into the sink at all.
-    s->wire.size = 0;
-    assert_int_equal(door_scene_knock(s, ZMQ_PUSH, s->sink, &f->acme, s->server.public_key),
-                     DOOR_REFUSED);
-    assert_int_equal(door_scene_knock(s, ZMQ_PUSH, s->sink, &s->operator_key, s->server.public_key),
-                     DOOR_REFUSED);
 }
 
 static void
@@ -414,6 +482,9 @@ main(int argc, char **argv)
                                   door_fixture_close_sockets),
         cmocka_unit_test_teardown(an_expired_key_is_refused_on_a_connection_that_is_there,
                                   door_fixture_close_sockets),
+        cmocka_unit_test_teardown(
+            records_of_a_key_that_has_ended_are_refused_on_a_connection_that_is_there,
+            door_fixture_close_sockets),
         cmocka_unit_test_teardown(another_tenants_objects_are_answered_as_those_that_do_not_exist,
                                   door_fixture_close_sockets),
         cmocka_unit_test_teardown(its_own_objects_are_a_tenants_to_use, door_fixture_close_sockets),

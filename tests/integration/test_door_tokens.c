@@ -77,6 +77,16 @@ take_lease(door_fixture_t *f, struct working *w, const char *queue)
 }
 
 static void
+await_none(door_scene_t *s, const char *count)
+{
+    int64_t deadline_at_ms = tally_clock_now_ms() + DOOR_ANSWER_MS;
+    while (door_scene_number(s, count) > 0) {
+        assert_true(tally_clock_now_ms() < deadline_at_ms);
+        poll(NULL, 0, 5);
+    }
+}
+
+static void
 a_lease_is_its_holders_whoever_else_knows_its_token(void **state)
 {
     static const char messages_of_one[] =
@@ -118,11 +128,43 @@ a_lease_is_its_holders_whoever_else_knows_its_token(void **state)
     assert_int_equal(door_scene_number(s, messages_of_one), 1);
     door_write_record(s, TALLY_RECORD_SETTLE, holder.number, holder.lease);
     assert_int_not_equal(zmq_send(holder.sink, s->wire.data, s->wire.size, 0), -1);
-    int64_t deadline_at_ms = tally_clock_now_ms() + DOOR_ANSWER_MS;
-    while (door_scene_number(s, messages_of_one) > 0) {
-        assert_true(tally_clock_now_ms() < deadline_at_ms);
-        poll(NULL, 0, 5);
+    await_none(s, messages_of_one);
+}
+
+//  Said again when it is over, by who had it: nothing more happens, whatever is said.
+static void
+a_lease_that_is_over_is_of_no_use_to_its_holder_either(void **state)
+{
+    static const char left[] = "select count(*) from tally.message m join tally.queue q on "
+                               "q.id = m.queue where q.name = 'one'";
+    static const uint8_t kinds[] = {TALLY_RECORD_SETTLE, TALLY_RECORD_RESULT, TALLY_RECORD_RETURN,
+                                    TALLY_RECORD_BURY,   TALLY_RECORD_EXTEND, TALLY_RECORD_NOTE};
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    struct working w = start_work(f, &f->worker, "one");
+    take_lease(f, &w, "one");
+    door_write_record(s, TALLY_RECORD_SETTLE, w.number, w.lease);
+    assert_int_not_equal(zmq_send(w.sink, s->wire.data, s->wire.size, 0), -1);
+    await_none(s, left);
+    int64_t dead = door_scene_number(s, "select count(*) from tally.dead_letter");
+    for (size_t i = 0; i < sizeof kinds; i++) {
+        door_write_record(s, kinds[i], w.number, w.lease);
+        assert_int_not_equal(zmq_send(w.sink, s->wire.data, s->wire.size, 0), -1);
     }
+    door_write_fetch(s, w.lease, w.message);
+    assert_int_equal(door_scene_ask(s, w.front, DOOR_ANSWER_MS).code, TALLY_E_STALE);
+    //  What was said was heard before what is said now.
+    uint64_t over = w.lease;
+    w.lease = 0;
+    take_lease(f, &w, "one");
+    assert_int_not_equal(w.lease, over);
+    assert_int_equal(door_scene_number(s, left), 1);
+    door_write_record(s, TALLY_RECORD_SETTLE, w.number, over);
+    assert_int_not_equal(zmq_send(w.sink, s->wire.data, s->wire.size, 0), -1);
+    door_write_record(s, TALLY_RECORD_SETTLE, w.number, w.lease);
+    assert_int_not_equal(zmq_send(w.sink, s->wire.data, s->wire.size, 0), -1);
+    await_none(s, left);
+    assert_int_equal(door_scene_number(s, "select count(*) from tally.dead_letter"), dead);
 }
 
 //  A successor knows whose the leases are, although none of its workers has said hello to it.
@@ -294,27 +336,41 @@ a_user_id_that_a_peer_claims_is_not_its_own(void **state)
     raw_curve_t raw;
     bool open = raw_curve_open(&raw, s->front + strlen("ipc://"), &f->acme, s->server.public_key,
                                claims);
-    static const struct {
-        const char *name, *tenant;
-        int code;
-    } says[] = {{"hello", "", 0},
-                {"status", "", TALLY_E_REFUSED},
-                {"queue.put", "", TALLY_E_REFUSED},
-                {"dead.ls", "beta", TALLY_E_UNKNOWN},
-                {"limits", "", 0}};
-    int codes[sizeof says / sizeof says[0]];
-    for (size_t i = 0; open && i < sizeof says / sizeof says[0]; i++) {
+    //  Of another tenant; what is about all of them; and what its own key allows.
+    static const char *const own[] = {"hello", "limits", "goodbye", "tenant.ls"};
+    int64_t before = door_scene_number(s, door_untouched);
+    int codes[DOOR_VERBS] = {0};
+    for (size_t i = 0; open && i < DOOR_VERBS; i++) {
         uint8_t frame[4096];
-        door_verb_write(s, door_verb_named(says[i].name), says[i].tenant);
+        if (door_verbs[i].type != ZMQ_DEALER || door_verbs[i].frame == TALLY_GOODBYE) {
+            continue;
+        }
+        door_verb_write(s, &door_verbs[i], "beta");
         bool sent = raw_curve_send(&raw, (tally_bytes_t){s->wire.data, s->wire.size});
         ssize_t size = sent ? raw_curve_receive(&raw, frame, sizeof frame) : -1;
         codes[i] = size == -1 ? -1 : door_scene_read((tally_bytes_t){frame, (size_t)size}).code;
     }
     raw_curve_close(&raw);
     assert_true(open);
-    for (size_t i = 0; i < sizeof says / sizeof says[0]; i++) {
-        assert_int_equal(codes[i], says[i].code);
+    for (size_t i = 0; i < DOOR_VERBS; i++) {
+        bool is_own = false;
+        for (size_t k = 0; k < sizeof own / sizeof own[0]; k++) {
+            is_own = is_own || strcmp(door_verbs[i].name, own[k]) == 0;
+        }
+        bool is_refused = codes[i] == TALLY_E_REFUSED || codes[i] == TALLY_E_UNKNOWN;
+        if (door_verbs[i].type == ZMQ_DEALER && is_refused == is_own) {
+            fail_msg("%s: %s", door_verbs[i].name, tally_code_name(codes[i]));
+        }
     }
+    assert_int_equal(door_scene_number(s, door_untouched), before);
+    //  Nor does a claim open the sink.
+    const char *const workers[] = {"Socket-Type", "PUSH", "User-Id", f->worker.public_key, NULL};
+    bool worked = raw_curve_open(&raw, s->sink + strlen("ipc://"), &f->acme, s->server.public_key,
+                                 workers);
+    bool refused = raw.refused;
+    raw_curve_close(&raw);
+    assert_false(worked);
+    assert_true(refused);
 }
 
 static void
@@ -343,6 +399,33 @@ a_sender_belongs_to_the_key_that_made_it(void **state)
     s->request = sequence;
     door_write_send(s, "mail", "acme", 0);
     assert_int_equal(door_scene_ask(s, acme, DOOR_ANSWER_MS).verb, TALLY_CONFIRM);
+}
+
+//  ---- many at once ----------------------------------------------------------------------------------------
+
+//  As after a restart: more than the strangers that may fail, one after the other and all still there.
+static void
+those_with_keys_come_by_the_thousand_and_none_is_turned_away(void **state)
+{
+    enum { COMING = TALLY_NEWCOMERS_FAILED_BURST + 200 };
+    static const char *const no_claims[] = {NULL};
+    static raw_curve_t raws[COMING];
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    int64_t refused = door_fixture_counter(f, "connections_refused");
+    size_t in = 0;
+    for (size_t i = 0; i < COMING; i++) {
+        in += raw_curve_open(&raws[i], s->front + strlen("ipc://"), &f->acme, s->server.public_key,
+                             no_claims);
+    }
+    int64_t newcomers = door_fixture_counter(f, "newcomers");
+    int64_t refused_then = door_fixture_counter(f, "connections_refused");
+    for (size_t i = 0; i < COMING; i++) {
+        raw_curve_close(&raws[i]);
+    }
+    assert_int_equal(in, COMING);
+    assert_int_equal(newcomers, 0);
+    assert_int_equal(refused_then, refused);
 }
 
 //  ---- the feed --------------------------------------------------------------------------------------------
@@ -428,6 +511,8 @@ main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(a_lease_is_its_holders_whoever_else_knows_its_token,
                                   door_fixture_close_sockets),
+        cmocka_unit_test_teardown(a_lease_that_is_over_is_of_no_use_to_its_holder_either,
+                                  door_fixture_close_sockets),
         cmocka_unit_test_teardown(a_lease_is_its_holders_after_a_restart_too,
                                   door_fixture_close_sockets),
         cmocka_unit_test_teardown(a_lane_is_its_workers_and_strangers_do_not_close_it,
@@ -440,6 +525,8 @@ main(int argc, char **argv)
         cmocka_unit_test_teardown(a_user_id_that_a_peer_claims_is_not_its_own,
                                   door_fixture_close_sockets),
         cmocka_unit_test_teardown(a_sender_belongs_to_the_key_that_made_it,
+                                  door_fixture_close_sockets),
+        cmocka_unit_test_teardown(those_with_keys_come_by_the_thousand_and_none_is_turned_away,
                                   door_fixture_close_sockets),
         cmocka_unit_test_teardown(a_tenants_feed_has_its_own_topics_alone,
                                   door_fixture_close_sockets),
