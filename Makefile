@@ -320,7 +320,7 @@ memcheck: $(MEMCHECK_TESTS) ## unit and protocol tests that need no server under
 	    tests/run.sh $(BUILD) $(MEMCHECK_TESTS)
 
 # What neither reads what jansson, czmq or libpq wrote nor starts programs: they are not instrumented.
-MSAN_NAMES = alloc config core_% deque endpoints greeting heap histogram lobby log marks meter nearest plan sender table \
+MSAN_NAMES = alloc config core_% deque endpoints greeting heap histogram lobby log marks meter nearest newcomers plan sender subscriber table \
              window wire wire_messages
 MSAN_TESTS = $(foreach name,$(MSAN_NAMES),$(filter %/test_$(name),$(TESTS)))
 msan: ## core and codec under MemorySanitizer, in build/msan

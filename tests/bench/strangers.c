@@ -2,9 +2,9 @@
 //  strangers - floods of peers that nobody knows: what known clients notice of them, and what the broker spends.
 //
 //  Silent connections and handshakes come to a broker with CURVE on the loopback network, from other addresses than the
-//  known clients; the others need a listener that takes frames from everybody, so they come to the instance's own broker
-//  by its unix sockets.  Known clients send a message at a time, at a fixed rate; the latency of a confirm counts from
-//  when the send should have left.
+//  known clients; the others need a listener that takes frames from everybody, so they come to the instance's own
+//  broker by its unix sockets.  Known clients send a message at a time, at a fixed rate; the latency of a confirm
+//  counts from when the send should have left.
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <zmq.h>
 
 #include <cmocka.h>
 
@@ -27,17 +28,22 @@
 #include "lib/alloc.h"
 #include "lib/clock.h"
 #include "lib/histogram.h"
+#include "lib/limits.h"
+#include "lib/socket.h"
+#include "lib/wire.h"
 #include "tests/bench/flood.h"
 #include "tests/bench/scene.h"
 
 #define QUEUE "strangers"
 #define TENANT "known"
-#define CLIENTS 4
-#define EACH_US 10000    // between two sends of one client
+#define CLIENTS 16
+#define EACH_US 50000    // between two sends of one client
 #define ANSWER_MS 20000
 #define RISE_MS 2000    // before anything is measured: tokens are used up, places taken
 #define LOOK_MS 20
 #define READY_MS 20000
+#define COMING_BACK 2000
+#define COMING_BACK_MS_MAX 5000
 #define TIMES_MAX 5    // of the p99 without a flood
 
 //  What the broker may take beyond what it had, by the bounds of limits.h:
@@ -45,8 +51,8 @@
 #define NEWCOMERS_MEGABYTES 120
 //  TALLY_UNREAD_BYTES_ALL_MAX, and two frames and a half of each connection that has not more;
 #define UNREAD_MEGABYTES 1500
-//  TALLY_SUBSCRIPTION_BYTES_ALL_MAX of topics, a node of some 50 bytes for each of their bytes.
-#define SUBSCRIPTIONS_MEGABYTES 1200
+//  TALLY_FEED_BYTES_MAX of topics, a node of some 50 bytes for each, and what connections without a topic take.
+#define SUBSCRIPTIONS_MEGABYTES 120
 
 //  A broker, and how those come to it who are known.
 typedef struct {
@@ -313,6 +319,98 @@ start_broker(const bench_scene_t *scene, const char *front, const char *dir)
     return pid;
 }
 
+//  From the start of the broker until everybody who waited for it is welcome, in ms.
+static double
+await_everybody(void *const *sockets, size_t count)
+{
+    int64_t from_us = tally_clock_now_us();
+    int64_t until_us = from_us + ANSWER_MS * INT64_C(1000);
+    zmq_pollitem_t *items = tally_alloc_array(count, sizeof *items);
+    for (size_t i = 0; i < count; i++) {
+        items[i] = (zmq_pollitem_t){.socket = sockets[i], .events = ZMQ_POLLIN};
+    }
+    while (count > 0 && tally_clock_now_us() < until_us) {
+        (void)zmq_poll(items, (int)count, LOOK_MS);
+        for (size_t i = count; i > 0; i--) {
+            if ((items[i - 1].revents & ZMQ_POLLIN) != 0) {
+                items[i - 1] = items[--count];
+            }
+        }
+    }
+    free(items);
+    if (count > 0) {
+        fail_msg("%zu known clients did not come back", count);
+    }
+    return (double)(tally_clock_now_us() - from_us) / 1000;
+}
+
+//  As many known clients as knock all the time while there is no broker.
+static double
+come_back(bench_scene_t *scene, target_t *target, const char *dir)
+{
+    static void *sockets[COMING_BACK];
+    tally_key_pair_t key, server;
+    char *error = NULL;
+    int rc = tally_key_file_read(target->key, TALLY_KEY_SECRET, &key, &error);
+    rc |= tally_key_file_read(target->server, TALLY_KEY_PUBLIC, &server, &error);
+    assert_int_equal(rc, 0);
+    const tally_socket_curve_t curve = {key.public_key, key.secret_key, server.public_key, NULL};
+    const tally_socket_options_t options = {.send_max = 10,
+                                            .receive_max = 10,
+                                            .frame_bytes_max = TALLY_FRAME_BYTES_MAX,
+                                            .curve = &curve};
+    void *context = zmq_ctx_new();
+    tally_wire_t wire = {0};
+    rc = zmq_ctx_set(context, ZMQ_MAX_SOCKETS, 2 * COMING_BACK);
+    for (size_t i = 0; rc == 0 && i < COMING_BACK; i++) {
+        const tally_hello_t hello = {.role = TALLY_ROLE_CLIENT,
+                                     .version_min = TALLY_WIRE_VERSION,
+                                     .version_max = TALLY_WIRE_VERSION,
+                                     .name = tally_bytes_of("back")};
+        sockets[i] = zmq_socket(context, ZMQ_DEALER);
+        tally_hello_write(&wire, 1, &hello);
+        rc = tally_socket_connect(sockets[i], target->front, &options);
+        rc |= zmq_send(sockets[i], wire.data, wire.size, ZMQ_DONTWAIT) == -1;
+    }
+    assert_int_equal(rc, 0);
+    target->pid = start_broker(scene, target->front, dir);
+    double took_ms = await_everybody(sockets, COMING_BACK);
+    for (size_t i = 0; i < COMING_BACK; i++) {
+        zmq_close(sockets[i]);
+    }
+    zmq_ctx_term(context);
+    tally_wire_free(&wire);
+    return took_ms;
+}
+
+static void
+end_broker(const target_t *target)
+{
+    int status = 0;
+    kill(target->pid, SIGTERM);
+    pid_t ended = waitpid(target->pid, &status, 0);
+    assert_true(ended == target->pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void
+let_them_come_back(bench_scene_t *scene, target_t *target, const char *dir)
+{
+    bench_samples_t took = {0};
+    for (int round = 0; round < scene->rounds; round++) {
+        end_broker(target);
+        bench_samples_add(&took, come_back(scene, target, dir));
+        bench_say("  %d known clients at once: all welcome %.0f ms after the start", COMING_BACK,
+                  took.values[round]);
+    }
+    bench_report_add(scene->report,
+                     &(bench_row_t){.scenario = "strangers",
+                                    .what = "2000 known clients at once, after a start: all in",
+                                    .unit = "ms",
+                                    .measured = &took,
+                                    .rule = BENCH_AT_MOST,
+                                    .target = COMING_BACK_MS_MAX});
+}
+
 static void
 suffer_strangers(bench_scene_t *scene)
 {
@@ -345,10 +443,8 @@ suffer_strangers(bench_scene_t *scene)
         bench_say("strangers: %s", rules[i].name);
         suffer(scene, &target, &rules[i]);
     }
-    int status = 0;
-    kill(target.pid, SIGTERM);
-    pid_t ended = waitpid(target.pid, &status, 0);
-    assert_true(ended == target.pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    let_them_come_back(scene, &target, dir);
+    end_broker(&target);
     free(front);
     free(server_key);
     free(server);
