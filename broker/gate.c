@@ -32,6 +32,7 @@ struct connection {
     atomic_bool open;
     atomic_bool feeds;              // a listener, and who comes to it subscribes
     atomic_uint_fast64_t unread;    // bytes received since one of its messages was taken
+    atomic_bool heard;              // one was
     tally_greeting_t *greeting;     // until it is in
     tally_subscriber_t *subscriber;
     int listener;                       // where it came in
@@ -169,6 +170,7 @@ accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
         connection->subscriber = tally_subscriber_new();
         connection->listener = fd;
     }
+    atomic_store(&connection->heard, false);
     atomic_store(&connection->open, true);
     return (int)accepted;
 }
@@ -177,7 +179,8 @@ static bool
 is_too_much(const struct connection *connection)
 {
     uint64_t unread = atomic_load(&connection->unread);
-    return unread > TALLY_UNREAD_BYTES_MAX
+    bool heard = atomic_load(&connection->heard);
+    return unread > (heard ? TALLY_UNREAD_BYTES_MAX : TALLY_UNREAD_BYTES_FIRST_MAX)
            || (unread > 2 * TALLY_FRAME_BYTES_MAX
                && atomic_load(&all_unread) > TALLY_UNREAD_BYTES_ALL_MAX);
 }
@@ -310,6 +313,7 @@ tally_gate_taken(zmq_msg_t *message)
 {
     struct connection *connection = find(zmq_msg_get(message, ZMQ_SRCFD));
     if (connection != NULL) {
+        atomic_store(&connection->heard, true);
         forget_unread(connection);
     }
 }

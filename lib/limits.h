@@ -115,8 +115,10 @@
 #define TALLY_FRONT_FRAMES_MAX                                                                     \
     (TALLY_SEND_WINDOW + 64)    // of one peer, unread; who keeps to its window never waits
 
-//  Of one connection, received since a frame of it was last taken by the broker; more than libtally has in flight.
+//  Of one connection, received since a frame of it was last taken by the broker: before the first, and then more than
+//  libtally has in flight.
 //  When all connections together have more than the second, those with more than two frames are ended.
+#define TALLY_UNREAD_BYTES_FIRST_MAX (3 * TALLY_FRAME_BYTES_MAX)
 #define TALLY_UNREAD_BYTES_MAX (288 * 1024 * 1024)
 #define TALLY_UNREAD_BYTES_ALL_MAX (1024 * 1024 * 1024)
 

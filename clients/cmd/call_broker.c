@@ -104,11 +104,16 @@ hint_of_code(int code)
     }
 }
 
+//  Who is not let in hears nothing of the broker, not even that.
 static void
-print_hint(int code)
+print_hint(const tally_call_t *self, int code)
 {
     if (hint_of_code(code) != NULL) {
         fprintf(stderr, "    %s\n", hint_of_code(code));
+    }
+    if (code == TALLY_CODE_UNREACHABLE && tally_call_has_keys(self)) {
+        fputs("    or the key is not let in (tally key ls), or the broker has another one\n",
+              stderr);
     }
 }
 
@@ -117,7 +122,7 @@ tally_call_fail_client(const tally_call_t *self, const tally_client_t *client)
 {
     int code = tally_client_code(client);
     tally_call_fail(self, 0, "%s: %s", tally_client_code_name(code), tally_client_text(client));
-    print_hint(code);
+    print_hint(self, code);
     return exit_of_code(code);
 }
 
@@ -133,7 +138,7 @@ tally_call_fail_reply(const tally_call_t *self, const json_t *reply)
     tally_call_fail(self, 0, "%s: %s", name, text);
     for (int code = TALLY_CODE_FRAME; code <= TALLY_CODE_INTERNAL; code++) {
         if (strcmp(tally_client_code_name(code), name) == 0) {
-            print_hint(code);
+            print_hint(self, code);
             return exit_of_code(code);
         }
     }
@@ -190,7 +195,7 @@ find_instance(tally_call_t *self, int *code)
     char *front = NULL;
     if (access(path, F_OK) == -1 && errno != EACCES) {
         *code = tally_call_fail(self, TALLY_EXIT_UNAVAILABLE, "there is no instance in %s", dir);
-        print_hint(TALLY_CODE_UNREACHABLE);
+        fprintf(stderr, "    %s\n", hint_of_code(TALLY_CODE_UNREACHABLE));
     } else if (access(path, R_OK) == -1) {
         *code = tally_call_fail(self, TALLY_EXIT_DENIED, "%s may not be read: %s", path,
                                 strerror(errno));

@@ -32,9 +32,10 @@ static const tally_flag_t put_flags[] = {
 static void
 print_tenants(const json_t *tenants)
 {
-    static const char *const headings[] = {"TENANT",     ">WEIGHT",    ">READY", ">LEASED",
-                                           ">HELD",      ">DELAYED",   ">BYTES", ">MESSAGES MAX",
-                                           ">BYTES MAX", ">LEASED MAX"};
+    static const char *const headings[] =
+        {"TENANT",     ">WEIGHT",     ">READY",           ">LEASED",
+         ">HELD",      ">DELAYED",    ">BYTES",           ">MESSAGES MAX",
+         ">BYTES MAX", ">LEASED MAX", ">CONNECTIONS MAX", ">REQUESTS MAX"};
     tally_grid_t *grid = tally_grid_new(headings, sizeof headings / sizeof headings[0]);
     size_t index;
     json_t *one;
@@ -50,6 +51,8 @@ print_tenants(const json_t *tenants)
         tally_grid_add_number(grid, tally_field_number(one, "messages_max"));
         tally_grid_add_number(grid, tally_field_number(one, "bytes_max"));
         tally_grid_add_number(grid, tally_field_number(one, "leased_max"));
+        tally_grid_add_number(grid, tally_field_number(one, "connections_max"));
+        tally_grid_add_number(grid, tally_field_number(one, "requests_max"));
     }
     tally_grid_print(grid, stdout);
     tally_grid_destroy(&grid);
