@@ -35,6 +35,7 @@ struct connection {
     atomic_bool heard;              // one was
     tally_greeting_t *greeting;     // until it is in
     tally_subscriber_t *subscriber;
+    size_t topics;                      // bytes of them that its listener has counted
     int listener;                       // where it came in
     atomic_uint_fast64_t subscribed;    // of a listener: bytes of topics of those who are there
     tally_newcomer_t newcomer;          // under the lock
@@ -196,13 +197,16 @@ greet(struct connection *connection, tally_bytes_t bytes)
     return verdict != TALLY_GREETING_BAD;
 }
 
-//  False when it subscribes to too much, by itself or with the others of its feed.
+//  False when it subscribes to too much, by itself or with the others of its feed.  Strangers count for nobody.
 static bool
 count_subscriptions(struct connection *connection, tally_bytes_t bytes)
 {
-    size_t before = tally_subscriber_bytes(connection->subscriber);
     bool fine = tally_subscriber_take(connection->subscriber, bytes);
-    size_t more = tally_subscriber_bytes(connection->subscriber) - before;
+    if (connection->greeting != NULL) {
+        return fine;
+    }
+    size_t more = tally_subscriber_bytes(connection->subscriber) - connection->topics;
+    connection->topics += more;
     atomic_uint_fast64_t *feed = &connections[connection->listener].subscribed;
     uint64_t all = atomic_fetch_add(feed, more) + more;
     return fine && (more == 0 || all <= TALLY_FEED_BYTES_MAX);
@@ -272,8 +276,8 @@ forget(struct connection *connection)
     pthread_mutex_unlock(&lock);
     tally_greeting_destroy(&connection->greeting);
     if (connection->subscriber != NULL) {
-        atomic_fetch_sub(&connections[connection->listener].subscribed,
-                         tally_subscriber_bytes(connection->subscriber));
+        atomic_fetch_sub(&connections[connection->listener].subscribed, connection->topics);
+        connection->topics = 0;
         tally_subscriber_destroy(&connection->subscriber);
     }
     forget_unread(connection);

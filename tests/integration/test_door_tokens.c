@@ -11,12 +11,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <zmq.h>
 
 #include "lib/alloc.h"
 #include "lib/clock.h"
 #include "tests/integration/door_fixture.h"
 #include "tests/integration/raw_curve.h"
+#include "tests/integration/raw_zmtp.h"
 
 //  ---- leases ----------------------------------------------------------------------------------------------
 
@@ -480,6 +482,34 @@ a_tenants_feed_has_its_own_topics_alone(void **state)
     assert_true(hears(whole, "tenant.beta", NULL, DOOR_ANSWER_MS));
 }
 
+//  What they say before they have proved a key is nobody's topic.
+static void
+strangers_do_not_use_up_the_topics_of_a_feed(void **state)
+{
+    enum { SAID = 900, STRANGERS = TALLY_FEED_BYTES_MAX / SAID + 50 };
+    static int strangers[STRANGERS];
+    door_fixture_t *f = *state;
+    door_scene_t *s = f->scene;
+    uint8_t hello[64 + SAID] = {0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0, 'C', 'U', 'R', 'V', 'E'};
+    for (size_t at = 64; at + 2 + 200 <= sizeof hello; at += 2 + 200) {
+        hello[at + 1] = 200;
+    }
+    size_t said = 0;
+    for (size_t i = 0; i < STRANGERS; i++) {
+        strangers[i] = raw_zmtp_connect(s->feed);
+        said += raw_zmtp_write(strangers[i], hello, sizeof hello);
+    }
+    void *feed = door_fixture_keep(f, door_scene_connect(s, ZMQ_SUB, s->feed, &f->monitor,
+                                                         s->server.public_key));
+    zmq_setsockopt(feed, ZMQ_SUBSCRIBE, "queue.mail", strlen("queue.mail"));
+    bool heard = hears(feed, "queue.mail", NULL, DOOR_ANSWER_MS);
+    for (size_t i = 0; i < STRANGERS; i++) {
+        close(strangers[i]);
+    }
+    assert_int_equal(said, STRANGERS);
+    assert_true(heard);
+}
+
 static void
 a_revoked_monitor_is_thrown_out_of_the_feed_and_others_are_not(void **state)
 {
@@ -529,6 +559,8 @@ main(int argc, char **argv)
         cmocka_unit_test_teardown(those_with_keys_come_by_the_thousand_and_none_is_turned_away,
                                   door_fixture_close_sockets),
         cmocka_unit_test_teardown(a_tenants_feed_has_its_own_topics_alone,
+                                  door_fixture_close_sockets),
+        cmocka_unit_test_teardown(strangers_do_not_use_up_the_topics_of_a_feed,
                                   door_fixture_close_sockets),
         cmocka_unit_test_teardown(a_revoked_monitor_is_thrown_out_of_the_feed_and_others_are_not,
                                   door_fixture_close_sockets),
