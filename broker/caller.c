@@ -141,10 +141,10 @@ tally_callers_remove(tally_callers_t *self, uint64_t route)
 }
 
 tally_caller_t *
-tally_callers_oldest(const tally_callers_t *self)
+tally_callers_surplus(const tally_callers_t *self)
 {
     slot_t *oldest = NULL;
-    for (size_t i = 0; i < self->count; i++) {
+    for (size_t i = 0; self->count >= TALLY_CLIENTS_MAX && i < self->count; i++) {
         if (oldest == NULL || self->all[i]->caller.heard_ms < oldest->caller.heard_ms) {
             oldest = self->all[i];
         }

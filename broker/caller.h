@@ -34,15 +34,14 @@ void tally_callers_destroy(tally_callers_t **self_p);
 size_t tally_callers_count(const tally_callers_t *self);
 
 //  The caller of a route, made or made anew for this sender.  Another route of the same sender ends.
-//  evicted: set to the sender that made room, when one did.
 tally_caller_t *tally_callers_require(tally_callers_t *self, uint64_t route,
                                       const uint8_t sender[TALLY_SENDER_BYTES], int64_t now_ms);
 tally_caller_t *tally_callers_find(const tally_callers_t *self, uint64_t route);
 tally_caller_t *
 tally_callers_find_sender(const tally_callers_t *self, const uint8_t sender[TALLY_SENDER_BYTES]);
 void tally_callers_remove(tally_callers_t *self, uint64_t route);
-//  The caller heard of longest ago, to make room; NULL when there is none.
-tally_caller_t *tally_callers_oldest(const tally_callers_t *self);
+//  While there are as many as there may be: the one heard of longest ago, which must go before another comes.  Else NULL.
+tally_caller_t *tally_callers_surplus(const tally_callers_t *self);
 tally_caller_t *tally_callers_at(const tally_callers_t *self, size_t index);
 
 void tally_caller_expect(tally_caller_t *self, const tally_asker_t *ask);

@@ -63,11 +63,12 @@ welcome(tally_broker_t *self, const tally_principal_t *who, uint64_t route, uint
         tally_front_refuse(self, route, request, fault, retry_after_ms);
         return;
     }
-    if (tally_callers_find(self->callers, route) == NULL
-        && tally_callers_count(self->callers) >= TALLY_CLIENTS_MAX) {
-        tally_caller_t *oldest = tally_callers_oldest(self->callers);
-        tally_core_forget_sender(self->core, oldest->sender);
-        tally_callers_remove(self->callers, oldest->route);
+    tally_caller_t *surplus = tally_callers_find(self->callers, route) == NULL
+                                  ? tally_callers_surplus(self->callers)
+                                  : NULL;
+    if (surplus != NULL) {
+        tally_core_forget_sender(self->core, surplus->sender);
+        tally_callers_remove(self->callers, surplus->route);
     }
     tally_caller_t *caller = tally_callers_require(self->callers, route, sender, self->now_ms);
     snprintf(caller->name, sizeof caller->name, "%.*s", (int)hello->name.size,

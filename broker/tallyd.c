@@ -196,7 +196,7 @@ raise_limits(void)
             tally_log_warn("could not raise the limit of open files: %s", strerror(errno));
         }
     }
-    zsys_set_max_sockets(2 * TALLY_WORKERS_MAX + 64);
+    zsys_set_max_sockets(2 * TALLY_WORKERS_MAX + 3 * (TALLY_FEEDS_MAX + 1) + 64);
 }
 
 //  SIGTERM and SIGINT as a descriptor, blocked before libzmq makes threads.
