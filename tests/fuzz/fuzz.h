@@ -14,6 +14,7 @@
 
 void fuzz_config(tally_bytes_t input);
 void fuzz_core(tally_bytes_t input);
+void fuzz_greeting(tally_bytes_t input);
 void fuzz_json(tally_bytes_t input);
 void fuzz_key(tally_bytes_t input);
 void fuzz_partial(tally_bytes_t input);

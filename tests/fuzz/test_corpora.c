@@ -93,6 +93,7 @@ run_corpus(struct fixture *f, const char *name, void (*target)(tally_bytes_t inp
     }
 TARGET(config)
 TARGET(core)
+TARGET(greeting)
 TARGET(json)
 TARGET(key)
 TARGET(partial)
@@ -105,8 +106,8 @@ main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name##_holds_over_its_corpus, setup, teardown)
-        TEST(config),  TEST(core),   TEST(json), TEST(key),
-        TEST(partial), TEST(survey), TEST(wire), TEST(zap),
+        TEST(config),  TEST(core),   TEST(greeting), TEST(json), TEST(key),
+        TEST(partial), TEST(survey), TEST(wire),     TEST(zap),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
