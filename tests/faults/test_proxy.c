@@ -276,6 +276,7 @@ a_cut_lets_exactly_k_bytes_pass(void **state)
     static const size_t positions[] = {0, 1, 2, 99, 65536, 65537, 150000, 299999};
     static char text[300000];
     uint64_t bitten = 0;
+    bool cut = false;    // the last of them
     for (size_t i = 0; i < 2 * sizeof positions / sizeof positions[0]; i++) {
         bool up = i % 2 == 0;
         size_t k = positions[i / 2];
@@ -288,7 +289,8 @@ a_cut_lets_exactly_k_bytes_pass(void **state)
         ssize_t size = send(up ? f->client : f->server, text, sizeof text,
                             MSG_NOSIGNAL | MSG_DONTWAIT);
         assert_true(size > 0);
-        if ((size_t)size > k) {
+        cut = (size_t)size > k;
+        if (cut) {
             assert_int_equal(hear_all(up ? f->server : f->client, &error), k);
             assert_int_equal(count(f, "cuts"), ++bitten);
         } else {
@@ -296,7 +298,7 @@ a_cut_lets_exactly_k_bytes_pass(void **state)
         }
     }
     assert_true(bitten >= 10);
-    assert_int_equal(count(f, "open"), bitten == 16 ? 0 : 1);
+    assert_int_equal(count(f, "open"), cut ? 0 : 1);
 }
 
 static void
