@@ -154,11 +154,16 @@ keep(uint8_t *kept, size_t size, size_t room, tally_bytes_t bytes)
 tally_greeting_verdict_t
 tally_greeting_take(tally_greeting_t *self, tally_bytes_t bytes)
 {
+    bool fits = bytes.size <= sizeof self->bytes - self->size;
     self->size = keep(self->bytes, self->size, sizeof self->bytes, bytes);
     tally_greeting_verdict_t verdict = self->nameless ? TALLY_GREETING_GOOD : judge(self);
     self->nameless = verdict == TALLY_GREETING_GOOD;
     assert(verdict != TALLY_GREETING_MORE || self->size < sizeof self->bytes);
-    return verdict == TALLY_GREETING_GOOD && !is_in(self) ? TALLY_GREETING_MORE : verdict;
+    if (verdict != TALLY_GREETING_GOOD || is_in(self)) {
+        return verdict;
+    }
+    //  Of another mechanism than ours, or in a hurry: it waits for our side, and says no more until then.
+    return fits ? TALLY_GREETING_MORE : TALLY_GREETING_BAD;
 }
 
 tally_greeting_verdict_t

@@ -282,6 +282,23 @@ who_has_not_proved_a_key_says_as_much_as_the_limit_and_no_more(void **state)
 }
 
 static void
+who_says_ready_where_keys_are_asked_for_says_no_more_than_the_limit(void **state)
+{
+    (void)state;
+    static const uint8_t more[TALLY_HANDSHAKE_BYTES_MAX + 1] = {0};
+    tally_greeting_t *self = tally_greeting_new();
+    struct hello theirs = dealer("", 0, 4);
+    struct hello ours = greeting(3, "CURVE");
+    (void)say_by(self, &ours, ours.size);
+    tally_greeting_verdict_t first = tally_greeting_take(self, (tally_bytes_t){theirs.bytes,
+                                                                               theirs.size});
+    tally_greeting_verdict_t then = tally_greeting_take(self, (tally_bytes_t){more, sizeof more});
+    tally_greeting_destroy(&self);
+    assert_int_equal(first, TALLY_GREETING_MORE);
+    assert_int_equal(then, TALLY_GREETING_BAD);
+}
+
+static void
 what_is_no_ready_or_a_broken_one_is_refused(void **state)
 {
     (void)state;
@@ -344,6 +361,7 @@ main(int argc, char **argv)
         cmocka_unit_test(who_proves_a_key_is_in_when_the_broker_says_ready_and_nobody_else_is),
         cmocka_unit_test(without_a_key_nobody_is_in_where_keys_are_asked_for),
         cmocka_unit_test(who_has_not_proved_a_key_says_as_much_as_the_limit_and_no_more),
+        cmocka_unit_test(who_says_ready_where_keys_are_asked_for_says_no_more_than_the_limit),
         cmocka_unit_test(what_is_no_ready_or_a_broken_one_is_refused),
         cmocka_unit_test(a_ready_is_as_long_as_the_limit_and_no_longer),
     };
