@@ -40,7 +40,8 @@ tally_caller_t *tally_callers_find(const tally_callers_t *self, uint64_t route);
 tally_caller_t *
 tally_callers_find_sender(const tally_callers_t *self, const uint8_t sender[TALLY_SENDER_BYTES]);
 void tally_callers_remove(tally_callers_t *self, uint64_t route);
-//  While there are as many as there may be: the one heard of longest ago, which must go before another comes.  Else NULL.
+//  While there are as many as there may be: the one heard of longest ago, which must go before another comes.  Else
+//  NULL.
 tally_caller_t *tally_callers_surplus(const tally_callers_t *self);
 tally_caller_t *tally_callers_at(const tally_callers_t *self, size_t index);
 
