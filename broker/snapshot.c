@@ -146,7 +146,8 @@ tally_snapshot_workers(tally_broker_t *self)
 static json_t *
 json_us(uint64_t ns)
 {
-    return json_real((double)(ns / 100) / 10.0);
+    uint64_t tenths = ns / 100;
+    return json_real((double)tenths / 10.0);
 }
 
 //  Of each phase: the sum since the start, the quantiles of the last minute.

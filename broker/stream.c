@@ -206,8 +206,8 @@ tally_stream_pop(tally_stream_t *self, tally_entry_t *entry)
 void
 tally_stream_return(tally_stream_t *self, const tally_entry_t *entry)
 {
-    tally_cold_t *cold = tally_stream_cold(self, entry);
-    if (TALLY_PLANTED(KEY_BEHIND) && cold != NULL && cold->heads) {
+    tally_cold_t *cold = TALLY_PLANTED(KEY_BEHIND) ? tally_stream_cold(self, entry) : NULL;
+    if (cold != NULL && cold->heads) {
         unhead_key(self, cold);
         if (cold->key->heads > 0) {
             wait_behind(self, cold, entry, AT_END);

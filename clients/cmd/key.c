@@ -236,6 +236,7 @@ add_principal(tally_call_t *call, tally_db_t *db, tally_new_principal_t *princip
     } else if (code == 0) {
         tally_call_say(call, "the broker knows %s within 1 s", principal->name);
     }
+    principal->key = NULL;
     tally_key_pair_forget(&pair);
     free(path);
     return code;

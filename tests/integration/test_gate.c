@@ -208,11 +208,15 @@ without_descriptors_the_broker_serves_those_it_knows(void **state)
                                  .credit = 1,
                                  .queue_count = 1,
                                  .queues = {tally_bytes_of("guards")}};
+    //  None at all for its lane, whoever of the silent goes meanwhile.
+    const struct rlimit none = {.rlim_cur = 3, .rlim_max = before.rlim_max};
+    assert_int_equal(prlimit(broker, RLIMIT_NOFILE, &none, NULL), 0);
     tally_hello_write(&f->one->wire, 7, &hello);
     tally_stranger_say(f->one);
     tally_heard_t heard;
     assert_true(tally_stranger_hear(f->one, BROKER_SCENE_MS, &heard));
     assert_int_equal(heard.head.verb, TALLY_ERROR);
+    assert_int_equal(prlimit(broker, RLIMIT_NOFILE, &few, NULL), 0);
     for (int i = 0; i < 20; i++) {
         broker_scene_serves(f, 1000);
     }

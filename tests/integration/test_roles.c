@@ -279,10 +279,10 @@ a_worker_settles_by_the_function_and_not_otherwise(void **state)
         "set session authorization tally",
         "create table tally.mine (a integer)",
         "create function tally.mine() returns integer language sql as 'select 1'",
-        "create or replace function tally.my_tenants() returns setof integer language sql as "
-        "'select 1'",
-        "create trigger mine before insert on tally.message execute function "
-        "suppress_redundant_updates_trigger()",
+        ("create or replace function tally.my_tenants() returns setof integer language sql as "
+         "'select 1'"),
+        ("create trigger mine before insert on tally.message execute function "
+         "suppress_redundant_updates_trigger()"),
         "alter table tally.message disable trigger all",
         "alter function tally.settle owner to t_worker",
         "alter table tally.response disable row level security",
