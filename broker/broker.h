@@ -141,7 +141,8 @@ typedef struct {
     int64_t snapshot_told_ms;
     json_t *dead_counts;    // queue id -> dead letters, as last read
     bool dead_changed;
-    int64_t listened_ms;    // when the sink was last seen empty: beats may wait in it since
+    int64_t listened_ms;     // when the sink was last seen empty: beats may wait in it since
+    size_t snapshot_next;    // of the round
     int64_t snapshot_at_ms, inbox_at_ms, housekeep_at_ms, beat_at_ms;
     uint64_t rows_loaded;
     int64_t place_at_ms;    // when PostgreSQL is to hear from us again, for who stands by
@@ -256,7 +257,9 @@ json_t *tally_snapshot_status(tally_broker_t *self);
 json_t *tally_snapshot_queue(tally_broker_t *self, const tally_queue_row_t *row);
 json_t *tally_snapshot_tenant(tally_broker_t *self, const tally_tenant_row_t *row);
 json_t *tally_snapshot_workers(tally_broker_t *self);
-void tally_snapshot_publish(tally_broker_t *self);
+//  The next topics of a round over all, or its first; false when it is over.  A few at a time: there may be 100 000
+//  tenants, and each takes 10 us.
+bool tally_snapshot_publish(tally_broker_t *self);
 void
 tally_snapshot_standbys(tally_broker_t *self, tally_read_t *read);       // an answer of the reader
 void tally_snapshot_oldest(tally_broker_t *self, tally_read_t *read);    // likewise

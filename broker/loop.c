@@ -16,8 +16,9 @@
 
 #define FRAMES_PER_TURN 256
 #define EVENTS_PER_TURN 64
-#define SNAPSHOT_MS 1000
-#define INBOX_POLL_MS 1000    // notes tell at once; this is for senders that are no workers
+#define SNAPSHOT_MS 1000       // from the end of one round to the next
+#define SNAPSHOT_STEP_MS 10    // within a round
+#define INBOX_POLL_MS 1000     // notes tell at once; this is for senders that are no workers
 #define HOUSEKEEP_MS 1000
 
 void
@@ -213,8 +214,8 @@ turn_timers(tally_broker_t *self)
         self->beat_at_ms = self->now_ms + TALLY_BEAT_MS;
     }
     if (self->now_ms >= self->snapshot_at_ms) {
-        tally_snapshot_publish(self);
-        self->snapshot_at_ms = self->now_ms + SNAPSHOT_MS;
+        bool more = tally_snapshot_publish(self);
+        self->snapshot_at_ms = self->now_ms + (more ? SNAPSHOT_STEP_MS : SNAPSHOT_MS);
     }
     if (self->now_ms >= self->inbox_at_ms) {
         tally_core_look_in_inbox(self->core);

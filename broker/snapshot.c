@@ -13,6 +13,7 @@
 #include "lib/log.h"
 #include "lib/version.h"
 
+#define TOPICS_AT_ONCE 32
 #define STANDBYS_MS 2000    // between two looks at who stands by
 
 static json_t *
@@ -285,30 +286,40 @@ tally_snapshot_standbys(tally_broker_t *self, tally_read_t *read)
     }
 }
 
-void
-tally_snapshot_publish(tally_broker_t *self)
+static void
+publish_tenant(tally_broker_t *self, const tally_tenant_row_t *row)
 {
-    json_t *broker = snapshot_broker(self);
-    json_object_set_new(broker, "ticks", snapshot_ticks(self));
-    tally_broadcast_publish(self->feed, tally_bytes_of("broker"), broker);
-    for (size_t i = 0; i < tally_core_queue_count(self->core); i++) {
-        const tally_queue_row_t *row = tally_core_queue_at(self->core, i);
+    json_t *tenant = tally_snapshot_tenant(self, row);
+    json_object_set_new(tenant, "tenant", json_string(row->name));
+    publish_named(self, "tenant", row->name, tenant);
+}
+
+//  Queues, then tenants, then workers.  False: there are not so many.
+static bool
+publish_at(tally_broker_t *self, size_t at)
+{
+    size_t queues = tally_core_queue_count(self->core);
+    size_t tenants = tally_core_tenant_count(self->core);
+    tally_worker_info_t info;
+    if (at < queues) {
+        const tally_queue_row_t *row = tally_core_queue_at(self->core, at);
         publish_named(self, "queue", row->name, tally_snapshot_queue(self, row));
+        return true;
     }
-    for (size_t i = 0; i < tally_core_tenant_count(self->core); i++) {
-        const tally_tenant_row_t *row = tally_core_tenant_at(self->core, i);
-        json_t *tenant = tally_snapshot_tenant(self, row);
-        json_object_set_new(tenant, "tenant", json_string(row->name));
-        publish_named(self, "tenant", row->name, tenant);
+    if (at < queues + tenants) {
+        publish_tenant(self, tally_core_tenant_at(self->core, at - queues));
+        return true;
     }
-    json_t *workers = tally_snapshot_workers(self);
-    size_t index;
-    json_t *worker;
-    json_array_foreach(workers, index, worker) {
-        publish_named(self, "worker", json_string_value(json_object_get(worker, "name")),
-                      json_incref(worker));
+    if (!tally_core_worker_at(self->core, at - queues - tenants, self->now_ms, &info)) {
+        return false;
     }
-    json_decref(workers);
+    publish_named(self, "worker", info.name, snapshot_worker(self, &info));
+    return true;
+}
+
+static void
+ask_reader(tally_broker_t *self)
+{
     if (self->now_ms >= self->standbys_at_ms && self->state == TALLY_SERVING) {
         tally_read_t *read = tally_read_new(TALLY_READ_STANDBYS);
         tally_read_t *snapshot = tally_read_new(TALLY_READ_SNAPSHOT);
@@ -324,4 +335,23 @@ tally_snapshot_publish(tally_broker_t *self)
         self->dead_changed = tally_reader_ask(self->reader, &read) == -1;
         tally_read_destroy(&read);
     }
+}
+
+bool
+tally_snapshot_publish(tally_broker_t *self)
+{
+    if (self->snapshot_next == 0) {
+        json_t *broker = snapshot_broker(self);
+        json_object_set_new(broker, "ticks", snapshot_ticks(self));
+        tally_broadcast_publish(self->feed, tally_bytes_of("broker"), broker);
+        ask_reader(self);
+    }
+    for (int i = 0; i < TOPICS_AT_ONCE; i++) {
+        if (!publish_at(self, self->snapshot_next)) {
+            self->snapshot_next = 0;
+            return false;
+        }
+        self->snapshot_next++;
+    }
+    return true;
 }

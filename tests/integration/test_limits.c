@@ -290,6 +290,7 @@ static void
 there_are_as_many_tenants_as_the_limit_and_not_one_more(void **state)
 {
     broker_scene_t *f = *state;
+    broker_scene_serves(f, BROKER_SCENE_MS);    // its tenant is one of them
     char
         *sql = tally_format("insert into tally.tenant (id, name) select last + i, 'many-' || i"
                             " from (select max(id) as last, count(*) as there from tally.tenant) t,"
