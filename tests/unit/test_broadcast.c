@@ -30,7 +30,6 @@ set_up(void **state)
 {
     struct fixture *f = tally_alloc(sizeof *f);
     *state = f;
-    zsys_set_max_sockets(3 * (TALLY_FEEDS_MAX + 1) + 64);
     snprintf(f->dir, sizeof f->dir, "/tmp/tally-feeds-XXXXXX");
     if (mkdtemp(f->dir) == NULL) {
         return -1;
@@ -114,6 +113,7 @@ main(int argc, char **argv)
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
     }
+    zsys_set_max_sockets(3 * (TALLY_FEEDS_MAX + 1) + 64);    // before the first
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_set_of_tenants_has_one_feed_whoever_asks, set_up,
                                         tear_down),
