@@ -10,6 +10,7 @@
 #include "tests/fuzz/fuzz.h"
 
 #include <czmq.h>
+#include <errno.h>
 #include <zmq.h>
 
 #include "broker/zap.h"
@@ -131,7 +132,9 @@ check_answer(void *socket, const struct request *request, const char *key)
     char parts[6][PART_BYTES_MAX];
     int sizes[6];
     for (int i = 0; i < 6; i++) {
-        sizes[i] = zmq_recv(socket, parts[i], sizeof parts[i], 0);
+        do {
+            sizes[i] = zmq_recv(socket, parts[i], sizeof parts[i], 0);
+        } while (sizes[i] == -1 && errno == EINTR);    // the process was stopped meanwhile
         assert(sizes[i] >= 0 && sizes[i] < (int)sizeof parts[i]);
         int more = 0;
         size_t room = sizeof more;
