@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //  subscriber - reads the frames of one connection to the feed, and finds out when it subscribes to too much.
 //
-//  libzmq keeps subscriptions in a tree, a node for each byte, without bounds, and does so in the thread of the loop.
+//  libzmq keeps subscriptions in a tree, a node for each byte, without bounds, and does so in the thread of the feed.
 //  A subscriber says nothing but subscriptions, what takes them back, and PINGs; so its frames are counted before
 //  libzmq has them, encrypted or not, by their lengths: TALLY_SUBSCRIPTIONS_MAX of them, topics of
 //  TALLY_TOPIC_BYTES_MAX, TALLY_SUBSCRIPTION_BYTES_MAX of topics, and TALLY_SUBSCRIBER_BEATS_MAX frames no longer than

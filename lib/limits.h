@@ -117,13 +117,13 @@
 
 //  Of one connection, received since a frame of it was last taken by the broker: before the first, and then more than
 //  libtally has in flight.
-//  When all connections together have more than the second, those with more than two frames are ended.
+//  When all connections together have more than the third, those with more than two frames are ended.
 #define TALLY_UNREAD_BYTES_FIRST_MAX (3 * TALLY_FRAME_BYTES_MAX)
 #define TALLY_UNREAD_BYTES_MAX (288 * 1024 * 1024)
 #define TALLY_UNREAD_BYTES_ALL_MAX (1024 * 1024 * 1024)
 
 //  What one subscriber says as long as its connection lasts, see broker/subscriber.h; then it has to connect again.
-//  When one goes, libzmq walks through all topics of its feed, in the loop's thread.
+//  When one goes, libzmq walks through all topics of its feed, and that feed waits.
 #define TALLY_SUBSCRIPTIONS_MAX 1024
 #define TALLY_SUBSCRIPTION_BYTES_MAX (16 * 1024)
 #define TALLY_FEED_BYTES_MAX (256 * 1024)    // of all subscribers of one feed

@@ -40,6 +40,14 @@ take_told(const scene_t *scene, lane_t *lane)
     }
 }
 
+static void
+hand_out(scene_t *scene, lane_t *lane)
+{
+    send_to_many(scene);
+    scene_tick(scene);
+    take_told(scene, lane);
+}
+
 //  One lease after the other, each in so many milliseconds, until there is none any more.
 static void
 work_at(scene_t *scene, lane_t *lane, int64_t lease_ms)
@@ -74,15 +82,11 @@ a_slow_worker_soon_has_two_leases_in_front_of_it_and_never_none(void **state)
     scene_t *scene = *state;
     lane_t lane = {0};
     uint64_t worker = scene_join(scene, TALLY_CREDIT_MAX, "work");
-    send_to_many(scene);
-    scene_tick(scene);
-    take_told(scene, &lane);
+    hand_out(scene, &lane);
     work_at(scene, &lane, 200);
     assert_int_equal(lane.count, TENANTS);
     lane.most = 0;
-    send_to_many(scene);
-    scene_tick(scene);
-    take_told(scene, &lane);
+    hand_out(scene, &lane);
     work_at(scene, &lane, 200);
     assert_int_equal(lane.count, 2 * TENANTS);
     assert_int_equal(lane.most, TALLY_AHEAD_LEASES_MIN);
@@ -95,9 +99,7 @@ a_fast_worker_has_all_of_its_credit(void **state)
     scene_t *scene = *state;
     lane_t lane = {0};
     scene_join(scene, TALLY_CREDIT_MAX, "work");
-    send_to_many(scene);
-    scene_tick(scene);
-    take_told(scene, &lane);
+    hand_out(scene, &lane);
     work_at(scene, &lane, 0);
     send_to_many(scene);
     scene_tick(scene);
@@ -110,14 +112,10 @@ who_was_slow_and_is_fast_again_gets_more(void **state)
     scene_t *scene = *state;
     lane_t lane = {0};
     scene_join(scene, TALLY_CREDIT_MAX, "work");
-    send_to_many(scene);
-    scene_tick(scene);
-    take_told(scene, &lane);
+    hand_out(scene, &lane);
     work_at(scene, &lane, 200);
     for (int round = 0; round < 3; round++) {
-        send_to_many(scene);
-        scene_tick(scene);
-        take_told(scene, &lane);
+        hand_out(scene, &lane);
         work_at(scene, &lane, 0);
     }
     send_to_many(scene);
