@@ -16,7 +16,7 @@
 
 static const tally_flag_t flags[] = {
     TALLY_FLAG_TENANT,
-    {"key", 'k', "KEY", "messages of one key are worked one at a time, in order"},
+    {"ordering-key", 'k', "KEY", "messages of one key are worked one at a time, in order"},
     {"due", 0, "TIME", "not before that long from now"},
     {"priority", 'p', "N", "0 lowest to 3 highest; 1 without"},
     {"dedupe", 0, "KEY", "taken once, however often and by whomever it is sent"},
@@ -36,7 +36,7 @@ read_options(const tally_call_t *call, tally_message_t *message)
         || tally_call_duration(call, "due", TALLY_DELAY_MS_MAX, 0, &delay_ms) == -1) {
         return -1;
     }
-    const char *key = tally_call_value(call, "key");
+    const char *key = tally_call_value(call, "ordering-key");
     const char *dedupe = tally_call_value(call, "dedupe");
     *message = (tally_message_t){
         .key = key,
