@@ -73,6 +73,10 @@ add_flags(struct grammar *grammar, const tally_flag_t *flags)
 {
     for (size_t i = 0; flags != NULL && flags[i].name != NULL; i++) {
         assert(grammar->count < 2 * TALLY_FLAGS_MAX);
+        for (size_t k = 0; k < grammar->count; k++) {
+            assert(strcmp(grammar->flags[k]->name, flags[i].name) != 0);
+            assert(flags[i].letter == 0 || grammar->flags[k]->letter != flags[i].letter);
+        }
         grammar->options[grammar->count] = (struct option){
             .name = flags[i].name,
             .has_arg = flags[i].argument != NULL ? required_argument : no_argument,
