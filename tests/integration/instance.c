@@ -286,6 +286,13 @@ works_in(const char *pid, const char *dir)
     return readlink(path, place, sizeof place - 1) > 0 && strncmp(place, dir, strlen(dir)) == 0;
 }
 
+//  Whether /proc/PID is a process that was started for this directory.
+static bool
+belongs_to(const char *pid, const char *dir)
+{
+    return mentions(pid, "cmdline", dir) || mentions(pid, "environ", dir) || works_in(pid, dir);
+}
+
 //  Kills every process that was started for this directory; how many there were.
 static int
 kill_by_dir(const char *dir)
@@ -298,8 +305,7 @@ kill_by_dir(const char *dir)
         if (pid <= 1 || pid == getpid() || pid == getppid()) {
             continue;
         }
-        if (mentions(entry->d_name, "cmdline", dir) || mentions(entry->d_name, "environ", dir)
-            || works_in(entry->d_name, dir)) {
+        if (belongs_to(entry->d_name, dir)) {
             fprintf(stderr, "instance: process %d had to be killed\n", (int)pid);
             kill(pid, SIGKILL);
             killed++;
@@ -458,6 +464,14 @@ tally_instance_supervisor(const tally_instance_t *self)
     pid_t pid = home == NULL ? 0 : tally_home_holder(home);
     tally_home_destroy(&home);
     return pid;
+}
+
+bool
+tally_instance_owns(const tally_instance_t *self, pid_t pid)
+{
+    char name[16];
+    snprintf(name, sizeof name, "%d", (int)pid);
+    return belongs_to(name, self->dir);
 }
 
 pid_t

@@ -52,6 +52,8 @@ int tally_instance_join(tally_instance_t *self, pid_t pid, int timeout_ms);
 //  Processes by name: "postgres", "tallyd", "statistics-1"...; 0 when it does not run.
 pid_t tally_instance_pid(const tally_instance_t *self, const char *name);
 pid_t tally_instance_supervisor(const tally_instance_t *self);
+//  Whether the process is one of this instance's and not yet at its end, whoever is its parent by now.
+bool tally_instance_owns(const tally_instance_t *self, pid_t pid);
 //  Sends a signal to a process that must be running; returns its pid.
 pid_t tally_instance_signal(const tally_instance_t *self, const char *name, int signal_number);
 //  Waits until `name` runs as a process other than `before`; fails the test when it does not in time.

@@ -176,13 +176,46 @@ the_statistics_window_is_set_and_kept(void **state)
                      7000);
 }
 
+struct family {
+    tally_instance_t *instance;
+    pid_t supervisor;
+    pid_t members[PROCESS_COUNT];
+};
+
+static bool
+supervisor_is_gone(void *argument)
+{
+    const struct family *family = argument;
+    return tally_instance_supervisor(family->instance) != family->supervisor;
+}
+
+static bool
+members_are_gone(void *argument)
+{
+    const struct family *family = argument;
+    for (size_t i = 0; i < PROCESS_COUNT; i++) {
+        if (tally_instance_owns(family->instance, family->members[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void
 a_supervisor_that_is_killed_takes_all_with_it_and_up_starts_anew(void **state)
 {
     tally_instance_t *instance = *state;
-    assert_int_equal(kill(tally_instance_supervisor(instance), SIGKILL), 0);
+    struct family old = {.instance = instance, .supervisor = tally_instance_supervisor(instance)};
+    for (size_t i = 0; i < PROCESS_COUNT; i++) {
+        old.members[i] = tally_instance_pid(instance, processes[i]);
+    }
+    assert_false(members_are_gone(&old));
+    assert_int_equal(kill(old.supervisor, SIGKILL), 0);
+    //  A signal is not yet a death; until then `tally up` would find an instance that is up.
+    assert_true(tally_wait_until(supervisor_is_gone, &old, BACK_MS));
     tally_instance_must(instance, "up", "--workers", WORKERS, NULL);
     assert_int_equal(count_workers(instance), PROCESS_COUNT - 2);
+    assert_true(tally_wait_until(members_are_gone, &old, BACK_MS));
 }
 
 static bool
