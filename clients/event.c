@@ -105,6 +105,12 @@ tally_client_next(tally_client_t *self, int timeout_ms, tally_event_t *event)
     return 0;
 }
 
+int
+tally_client_fd(const tally_client_t *self)
+{
+    return tally_session_fd(self->session);
+}
+
 //  The event of this send that is of the wanted kind, or its refusal: true, and *before is what
 //  stands in front of it in the line.
 static bool

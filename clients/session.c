@@ -393,6 +393,18 @@ tally_session_poll(tally_session_t *self, int64_t wait_ms)
     (void)zmq_poll(items, count, (long)wait_ms);
 }
 
+int
+tally_session_fd(const tally_session_t *self)
+{
+    int fd = -1;
+    size_t size = sizeof fd;
+    if (self->socket != NULL) {
+        int rc = zmq_getsockopt(self->socket, ZMQ_FD, &fd, &size);
+        assert(rc == 0);
+    }
+    return fd;
+}
+
 void
 tally_session_heard(tally_session_t *self, int64_t now_ms)
 {

@@ -65,6 +65,8 @@ int tally_session_send(tally_session_t *self, zmq_msg_t *frame) TALLY_MUST_CHECK
 //  0 with a frame in the initialised `frame`, -1 when there is none.  Multiparts are passed over.
 int tally_session_receive(tally_session_t *self, zmq_msg_t *frame) TALLY_MUST_CHECK;
 void tally_session_poll(tally_session_t *self, int64_t wait_ms);
+//  libzmq's descriptor of the socket, edge-triggered (ZMQ_FD); -1 when there is no socket.
+int tally_session_fd(const tally_session_t *self);
 
 //  Something from the front came; or: from now on an answer is due.
 void tally_session_heard(tally_session_t *self, int64_t now_ms);

@@ -174,6 +174,12 @@ typedef struct {
 //  right), or with the code with which the broker refused our hello (calling again tries again).
 int tally_client_next(tally_client_t *self, int timeout_ms, tally_event_t *event);
 
+//  For a loop of one's own: a descriptor that becomes readable when something may have come.  It tells of
+//  changes alone: before each wait call tally_client_next() with a timeout of 0 until there is nothing more,
+//  and wait no longer than 100 ms, because the client repeats, and notices a silence, only when called.  Ask
+//  for it before each wait, a new connection has another; -1 while there is none.
+int tally_client_fd(const tally_client_t *self);
+
 //  Waits until this send is confirmed or refused; other events stay for tally_client_next.  0 when
 //  confirmed.  -1 when it was refused (code and text say why; *event too), or when the time is
 //  over, and then it is still on its way: wait again, or forget it.  `event` may be NULL.

@@ -19,7 +19,6 @@
 
 #define STEP_MS 100
 #define DRAIN_MS 30000
-#define PACE_US 100    // how exactly sends under a rate leave
 
 struct producer {
     tally_bench_t *bench;
@@ -152,15 +151,16 @@ wait_until_us(struct producer *p, int64_t at_us)
 {
     int64_t left_us = at_us - tally_clock_now_us();
     while (left_us > 0 && goes_on(p)) {
-        int taken = take_event(p, left_us >= 2000 ? (int)(left_us / 1000 - 1) : 0);
+        int taken = take_event(p, 0);
         if (taken == -1) {
             return -1;
         }
         left_us = at_us - tally_clock_now_us();
-        if (taken == 1 && left_us > 0 && left_us < 2000) {
-            int64_t pause_us = left_us < PACE_US ? left_us : PACE_US;
-            struct timespec pause = {.tv_nsec = pause_us * 1000};
-            ppoll(NULL, 0, &pause, NULL);
+        if (taken == 1 && left_us > 0) {
+            struct pollfd client = {.fd = tally_client_fd(p->client), .events = POLLIN};
+            int64_t wait_us = left_us < STEP_MS * 1000 ? left_us : STEP_MS * 1000;
+            struct timespec wait = {.tv_nsec = wait_us * 1000};
+            ppoll(&client, 1, &wait, NULL);
         }
         left_us = at_us - tally_clock_now_us();
     }

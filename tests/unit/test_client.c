@@ -2,6 +2,7 @@
 //  client: what libtally promises of a send, against a front that confirms, refuses, loses and
 //  forgets.
 
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -319,6 +320,23 @@ what_is_not_confirmed_is_repeated_in_order_over_a_new_connection(void **state)
 }
 
 static void
+a_loop_of_ones_own_waits_on_the_descriptor(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(tally_client_wait(f->client, send_one(f), WAIT_MS, NULL), 0);
+    for (uint64_t sequence = 2; sequence < 50; sequence++) {
+        assert_int_equal(send_one(f), sequence);
+        tally_event_t event;
+        while (tally_client_next(f->client, 0, &event) == -1) {
+            assert_int_equal(tally_client_code(f->client), TALLY_CODE_TIMEOUT);
+            struct pollfd item = {.fd = tally_client_fd(f->client), .events = POLLIN};
+            assert_int_equal(poll(&item, 1, WAIT_MS), 1);
+        }
+        assert_int_equal(event.sequence, sequence);
+    }
+}
+
+static void
 a_lost_confirm_comes_as_repeated_and_is_stored_once(void **state)
 {
     struct fixture *f = *state;
@@ -583,6 +601,7 @@ main(int argc, char **argv)
         TEST(what_breaks_a_limit_is_refused_before_it_is_sent),
         TEST(the_window_is_a_limit_and_events_make_room),
         TEST(what_is_not_confirmed_is_repeated_in_order_over_a_new_connection),
+        TEST(a_loop_of_ones_own_waits_on_the_descriptor),
         TEST(a_lost_confirm_comes_as_repeated_and_is_stored_once),
         TEST(a_confirm_lost_alone_is_asked_for_while_others_come),
         TEST(a_restarted_broker_is_greeted_and_told_again),
