@@ -10,7 +10,7 @@
 
 typedef enum {
     TALLY_BODY_HERE,
-    TALLY_BODY_GONE,       // the message is not there any more: nothing is to be done
+    TALLY_BODY_GONE,       // nor is the message there any more: nothing is to be done
     TALLY_BODY_MISSING,    // the message is, its blob is not
     TALLY_BODY_LARGE,      // larger than asked for
 } tally_body_state_t;

@@ -28,13 +28,15 @@ take_row(const tally_rows_t *rows, int row, tally_body_t *body)
 tally_effect_t
 tally_bodies_read(tally_db_t *db, const tally_work_t *work, size_t bytes_max, tally_body_t *bodies)
 {
-    //  Two statements in one, each by key; `offset 0` keeps them from being joined in another way.
+    //  Each by its key; `offset 0` keeps them from being joined in another way.  Only who has no blob is looked for:
+    //  is the message gone as well?
     static const char sql[] =
-        "select u.position, m.id is not null, b.size, b.body"
-        " from unnest($2::bigint[], $3::integer[]) u (id, position)"
-        " left join lateral (select m.id from tally.message m"
+        "select u.position,"
+        " b.size is not null or exists (select from tally.message m"
         "  where m.tenant = (select t.id from tally.tenant t where t.name = $1) and m.id = u.id"
-        "  offset 0) m on true"
+        "  offset 0),"
+        " b.size, b.body"
+        " from unnest($2::bigint[], $3::integer[]) u (id, position)"
         " left join lateral (select octet_length(b.body) as size,"
         "   case when octet_length(b.body) <= $4 then b.body end as body from tally.blob b"
         "  where b.tenant = (select t.id from tally.tenant t where t.name = $1) and b.id = u.id"

@@ -15,17 +15,25 @@ tally_counting_store_read(tally_db_t *db, const char *tenant, const int64_t *num
                           tally_response_take_t *take, void *context)
 {
     static const char sql[] =
-        "select u.number, r.survey, s.slug, r.body"
-        " from unnest($2::bigint[]) u (number),"
-        " lateral (select r.survey, r.body from tally.response r"
-        "  where r.tenant = " TENANT " and r.number = u.number offset 0) r,"
+        //  The range is what bounds the scan, whatever the planner makes of the rest.
+        "select r.number, r.survey, s.slug, r.body"
+        " from (select r.number, r.survey, r.body from tally.response r"
+        "  where r.tenant = " TENANT " and r.number between $3 and $4 and r.number = any ($2)"
+        "  offset 0) r,"
         " lateral (select s.slug from tally.survey s where s.id = r.survey offset 0) s"
-        " order by u.number";
+        " order by r.number";
     assert(count <= TALLY_RESPONSES_READ_MAX);
+    int64_t least = INT64_MAX, most = INT64_MIN;
+    for (size_t i = 0; i < count; i++) {
+        least = numbers[i] < least ? numbers[i] : least;
+        most = numbers[i] > most ? numbers[i] : most;
+    }
     tally_params_t params = {0};
     tally_rows_t rows;
     tally_params_text(&params, tally_bytes_of(tenant));
     tally_params_int8s(&params, numbers, count);
+    tally_params_int8(&params, least);
+    tally_params_int8(&params, most);
     tally_effect_t effect = tally_effect_of(db, tally_db_run(db, sql, &params, &rows));
     bool more = effect == TALLY_EFFECT_DONE;
     for (int row = 0; more && row < rows.rows; row++) {

@@ -19,7 +19,7 @@
 #include "tests/integration/survey_data.h"
 
 #define TENANT "acme"
-#define RESPONSES_PER_SECOND 10000    // so many are made for each second of a measurement
+#define RESPONSES_PER_SECOND 40000    // so many are made for each second of a measurement
 #define FLOOR_TICK 256
 
 typedef struct {

@@ -368,6 +368,7 @@ body_that_is_gone_is_buried_and_a_message_that_is_gone_is_not_touched(void **sta
     assert_true(worker_scene_lease(f->scene, "responses", 10));
     worker_scene_sql(f->scene,
                      "delete from tally.blob where id = (select min(id) from tally.blob);"
+                     "delete from tally.blob where id = (select max(id) from tally.blob);"
                      "delete from tally.message where id = (select max(id) from tally.message);"
                      "update tally.lease set messages = messages[1:2]");
     worker_scene_work(f->scene, &tally_responses_role, f->responses);
