@@ -108,3 +108,14 @@ tally_pgarray_one_int8(tally_pgarray_t *self, int64_t value)
     self->size = 0;
     put8(reserve(self, 8), (uint64_t)value);
 }
+
+void
+tally_pgarray_one_bytes(tally_pgarray_t *self, tally_bytes_t value)
+{
+    self->size = 0;
+    uint8_t *at = reserve(self, value.size == 0 ? 1 : value.size);    // none at all would be a null
+    if (value.size > 0) {
+        memcpy(at, value.data, value.size);
+    }
+    self->size = value.size;
+}

@@ -37,5 +37,6 @@ void tally_pgarray_null(tally_pgarray_t *self);
 
 //  Not arrays: a single value.
 void tally_pgarray_one_int8(tally_pgarray_t *self, int64_t value);
+void tally_pgarray_one_bytes(tally_pgarray_t *self, tally_bytes_t value);    // bytea, text, uuid
 
 #endif

@@ -21,6 +21,12 @@ next_one(tally_statement_params_t *params, int64_t value)
     tally_pgarray_one_int8(&params->values[params->count++], value);
 }
 
+static inline void
+next_bytes(tally_statement_params_t *params, tally_bytes_t value)
+{
+    tally_pgarray_one_bytes(&params->values[params->count++], value);
+}
+
 //  One parameter: an array with `expression` of each element `e` of a plan's array.
 #define COLUMN(kind, type, array, expression)                                                      \
     do {                                                                                           \

@@ -56,15 +56,23 @@ is_blob(const tally_plan_message_t *message)
 
 typedef bool is_fn(const tally_plan_message_t *message);
 
+//  Up to `most`; the first of them is *first, unless that is NULL.
+static size_t
+count_of(const tally_plan_t *plan, is_fn *is, size_t most, const tally_plan_message_t **first)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < plan->messages.count && count < most; i++) {
+        if (is(&plan->messages.items[i]) && ++count == 1 && first != NULL) {
+            *first = &plan->messages.items[i];
+        }
+    }
+    return count;
+}
+
 static bool
 any_of(const tally_plan_t *plan, is_fn *is)
 {
-    for (size_t i = 0; i < plan->messages.count; i++) {
-        if (is(&plan->messages.items[i])) {
-            return true;
-        }
-    }
-    return false;
+    return count_of(plan, is, 1, NULL) > 0;
 }
 
 //  Messages of one kind, from one place in the plan up to another.
@@ -120,7 +128,7 @@ next_part(tally_statement_params_t *params, const tally_plan_t *plan, is_fn *is)
 static bool
 plain_wanted(const tally_plan_t *plan)
 {
-    return any_of(plan, is_plain);
+    return count_of(plan, is_plain, 2, NULL) == 2;
 }
 
 static void
@@ -137,6 +145,26 @@ plain_write(tally_statement_params_t *params, const tally_plan_t *plan)
 static const char plain_sql[] = "insert into tally.message (tenant, id, queue, body) "
                                 "select unnest($1::integer[]), unnest($2::bigint[]), "
                                 "unnest($3::integer[]), unnest($4::bytea[])";
+
+static bool
+one_plain_wanted(const tally_plan_t *plan)
+{
+    return count_of(plan, is_plain, 2, NULL) == 1;
+}
+
+static void
+one_plain_write(tally_statement_params_t *params, const tally_plan_t *plan)
+{
+    const tally_plan_message_t *message = NULL;
+    (void)count_of(plan, is_plain, 1, &message);
+    next_one(params, message->tenant);
+    next_one(params, (int64_t)message->id);
+    next_one(params, message->queue);
+    next_bytes(params, message->body);
+}
+
+static const char one_plain_sql[] = "insert into tally.message (tenant, id, queue, body) "
+                                    "values ($1::bigint, $2::bigint, $3::bigint, $4::bytea)";
 
 static tally_bytes_t
 body_of_row(const tally_plan_message_t *message)
@@ -319,9 +347,15 @@ static const char deduped_sql[] =
 //  ---- senders ------------------------------------------------------------------------------------------------
 
 static bool
+is_one_sender(const tally_plan_t *plan)
+{
+    return plan->senders.count == 1 && plan->senders.items[0].missing_count == 0;
+}
+
+static bool
 senders_wanted(const tally_plan_t *plan)
 {
-    return plan->senders.count > 0 && !TALLY_PLANTED(SENDER_UNWRITTEN);
+    return plan->senders.count > 0 && !is_one_sender(plan) && !TALLY_PLANTED(SENDER_UNWRITTEN);
 }
 
 static void
@@ -348,12 +382,31 @@ senders_write(tally_statement_params_t *params, const tally_plan_t *plan)
     }
 }
 
-static const char senders_sql[] =
-    "insert into tally.sender (id, last, missing) "
-    "select u.id, u.last, ($5::bigint[])[u.f:u.t] "
-    "from unnest($1::uuid[], $2::bigint[], $3::integer[], $4::integer[]) u (id, last, f, t) "
-    "on conflict (id) do update set last = excluded.last, missing = excluded.missing, seen_at = "
-    "now()";
+#define SENDER_UPDATE                                                                              \
+    "on conflict (id) do update set last = excluded.last, missing = excluded.missing, seen_at = "  \
+    "now()"
+
+static const char senders_sql[] = "insert into tally.sender (id, last, missing) "
+                                  "select u.id, u.last, ($5::bigint[])[u.f:u.t] "
+                                  "from unnest($1::uuid[], $2::bigint[], $3::integer[], "
+                                  "$4::integer[]) u (id, last, f, t) " SENDER_UPDATE;
+
+static bool
+one_sender_wanted(const tally_plan_t *plan)
+{
+    return is_one_sender(plan) && !TALLY_PLANTED(SENDER_UNWRITTEN);
+}
+
+static void
+one_sender_write(tally_statement_params_t *params, const tally_plan_t *plan)
+{
+    const tally_plan_sender_t *sender = &plan->senders.items[0];
+    next_bytes(params, uuid(sender->sender));
+    next_one(params, (int64_t)sender->last);
+}
+
+static const char one_sender_sql[] = "insert into tally.sender (id, last, missing) "
+                                     "values ($1::uuid, $2::bigint, '{}') " SENDER_UPDATE;
 
 //  ---- inbox --------------------------------------------------------------------------------------------------
 
@@ -398,14 +451,11 @@ static const char inbox_sql[] =
 //  ---- the table ----------------------------------------------------------------------------------------------
 
 const tally_statement_t tally_tick_send_statements[] = {
-    TALLY_STATEMENT(tenants, NULL),
-    TALLY_STATEMENT(plain, NULL),
-    TALLY_STATEMENT(full, NULL),
-    TALLY_STATEMENT(blobs, NULL),
-    {"keys", keys_sql, deduped_wanted, keys_write, NULL},
-    TALLY_STATEMENT(deduped, deduped_read),
-    TALLY_STATEMENT(senders, NULL),
-    TALLY_STATEMENT(inbox, inbox_read),
+    TALLY_STATEMENT(tenants, NULL),         TALLY_STATEMENT(plain, NULL),
+    TALLY_STATEMENT(one_plain, NULL),       TALLY_STATEMENT(full, NULL),
+    TALLY_STATEMENT(blobs, NULL),           {"keys", keys_sql, deduped_wanted, keys_write, NULL},
+    TALLY_STATEMENT(deduped, deduped_read), TALLY_STATEMENT(senders, NULL),
+    TALLY_STATEMENT(one_sender, NULL),      TALLY_STATEMENT(inbox, inbox_read),
 };
 const size_t tally_tick_send_statement_count = sizeof tally_tick_send_statements
                                                / sizeof tally_tick_send_statements[0];

@@ -6,6 +6,8 @@
 
 #include "broker/tick_statements.h"
 
+#include <assert.h>
+
 #include "broker/row_decode.h"
 #include "broker/tick_columns.h"
 
@@ -274,7 +276,7 @@ static const char results_sql[] =
 static bool
 leases_wanted(const tally_plan_t *plan)
 {
-    return plan->leases.count > 0;
+    return plan->leases.count > 1;
 }
 
 static void
@@ -298,6 +300,30 @@ static const char leases_sql[] =
     "from unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[], $5::bigint[], "
     "$6::integer[], $7::integer[]) "
     "u (id, tenant, queue, worker, visible, f, t)";
+
+static bool
+one_lease_wanted(const tally_plan_t *plan)
+{
+    return plan->leases.count == 1;
+}
+
+static void
+one_lease_write(tally_statement_params_t *params, const tally_plan_t *plan)
+{
+    const tally_plan_lease_t *lease = &plan->leases.items[0];
+    assert(lease->first == 0 && lease->count == plan->ids.count);
+    next_one(params, (int64_t)lease->id);
+    next_one(params, lease->tenant);
+    next_one(params, lease->queue);
+    next_one(params, (int64_t)lease->worker);
+    next_one(params, lease->visible_ms);
+    INT8(&plan->ids, *e);
+}
+
+static const char one_lease_sql[] =
+    "insert into tally.lease (id, tenant, queue, worker, deadline, messages) "
+    "values ($1::bigint, $2::bigint, $3::bigint, $4::bigint, "
+    "clock_timestamp() + $5::bigint * interval '1 millisecond', $6::bigint[])";
 
 static bool
 extended_wanted(const tally_plan_t *plan)
@@ -359,6 +385,7 @@ const tally_statement_t tally_tick_lease_statements[] = {
     TALLY_STATEMENT(terms, terms_read),
     TALLY_STATEMENT(results, NULL),
     TALLY_STATEMENT(leases, NULL),
+    TALLY_STATEMENT(one_lease, NULL),
     TALLY_STATEMENT(extended, NULL),
     TALLY_STATEMENT(fetches, fetches_read),
 };
