@@ -6,6 +6,7 @@
 #include <assert.h>
 
 #include "lib/alloc.h"
+#include "lib/json_build.h"
 
 struct scan {
     const uint8_t *start, *at, *end;
@@ -16,6 +17,7 @@ struct scan {
     size_t depth;                            // open objects and arrays
     bool in_object[TALLY_JSON_DEPTH_MAX];    // per level
     uint32_t key_count[TALLY_JSON_DEPTH_MAX];
+    tally_json_build_t build;
 };
 
 //  ---- faults ------------------------------------------------------------------------------------
@@ -175,6 +177,24 @@ check_string_bytes(const struct scan *scan, size_t bytes, bool is_key)
                   is_key ? "this key is longer than allowed" : "this text is longer than allowed");
 }
 
+//  Behind the closing quote.
+static bool
+take_string(struct scan *scan, size_t bytes, bool is_key)
+{
+    const uint8_t *first = scan->token + 1;
+    tally_bytes_t raw = {first, (size_t)(scan->at - 1 - first)};
+    if (!check_string_bytes(scan, bytes, is_key)) {
+        return false;
+    }
+    if (!is_key) {
+        tally_json_build_string(&scan->build, raw, bytes);
+        return true;
+    }
+    return tally_json_build_key(&scan->build, raw, bytes)
+           || refuse(scan, TALLY_JSON_DUPLICATE, scan->token,
+                     "this key stands twice in its object");
+}
+
 //  From its opening quote to behind its closing one.
 static bool
 scan_string(struct scan *scan, bool is_key)
@@ -186,7 +206,7 @@ scan_string(struct scan *scan, bool is_key)
         bool goes_on = true;
         if (byte == '"') {
             scan->at++;
-            return check_string_bytes(scan, bytes, is_key);
+            return take_string(scan, bytes, is_key);
         }
         if (byte == '\\') {
             goes_on = scan_escape(scan, &bytes);
@@ -247,7 +267,7 @@ check_integer(const struct scan *scan, const uint8_t *digits, bool is_negative)
 }
 
 //  Of `digits` ([0-9.]) up to `digits_end`, times ten to the `exponent`: nothing of it may be lost but what a double
-//  always loses.  The largest doubles are told apart by jansson.
+//  always loses.  The largest doubles are told apart by who makes them.
 static bool
 check_real(const struct scan *scan, const uint8_t *digits, const uint8_t *digits_end, int exponent)
 {
@@ -303,6 +323,27 @@ scan_exponent(struct scan *scan, int *exponent)
 }
 
 static bool
+take_real(struct scan *scan, const uint8_t *digits, const uint8_t *digits_end, int exponent)
+{
+    tally_bytes_t number = {scan->token, (size_t)(scan->at - scan->token)};
+    return check_real(scan, digits, digits_end, exponent)
+           && (tally_json_build_real(&scan->build, number)
+               || refuse(scan, TALLY_JSON_RANGE, scan->token,
+                         "this number is too large for a double"));
+}
+
+static bool
+take_integer(struct scan *scan, const uint8_t *digits, bool is_negative)
+{
+    if (!check_integer(scan, digits, is_negative)) {
+        return false;
+    }
+    tally_json_build_integer(&scan->build,
+                             (tally_bytes_t){scan->token, (size_t)(scan->at - scan->token)});
+    return true;
+}
+
+static bool
 scan_number(struct scan *scan)
 {
     scan->token = scan->at;
@@ -335,8 +376,8 @@ scan_number(struct scan *scan)
     if (scan->at - scan->token > TALLY_JSON_NUMBER_BYTES_MAX) {
         return refuse(scan, TALLY_JSON_NUMBER, scan->token, "this number is longer than allowed");
     }
-    return is_real ? check_real(scan, digits, digits_end, exponent)
-                   : check_integer(scan, digits, is_negative);
+    return is_real ? take_real(scan, digits, digits_end, exponent)
+                   : take_integer(scan, digits, is_negative);
 }
 
 //  ---- values ------------------------------------------------------------------------------------
@@ -370,6 +411,7 @@ scan_word(struct scan *scan)
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         size_t size = strlen(words[i]);
         if ((size_t)(scan->end - scan->at) >= size && memcmp(scan->at, words[i], size) == 0) {
+            tally_json_build_word(&scan->build, *scan->at);
             scan->at += size;
             return true;
         }
@@ -400,6 +442,14 @@ scan_key(struct scan *scan)
     return true;
 }
 
+static void
+close_level(struct scan *scan)
+{
+    scan->at++;
+    scan->depth--;
+    tally_json_build_close(&scan->build);
+}
+
 //  Behind the opening bracket.  *closed: it was an empty one.
 static bool
 open_level(struct scan *scan, bool *closed)
@@ -412,11 +462,11 @@ open_level(struct scan *scan, bool *closed)
     scan->key_count[scan->depth] = 0;
     scan->depth++;
     scan->at++;
+    tally_json_build_open(&scan->build, is_object);
     skip_blanks(scan);
     *closed = is_object ? next_is(scan, '}', '}') : next_is(scan, ']', ']');
     if (*closed) {
-        scan->at++;
-        scan->depth--;
+        close_level(scan);
         return true;
     }
     return !is_object || scan_key(scan);
@@ -468,8 +518,7 @@ scan_behind(struct scan *scan, bool *more)
             return refuse_here(scan, is_object ? "a comma or } is missing here"
                                                : "a comma or ] is missing here");
         }
-        scan->at++;
-        scan->depth--;
+        close_level(scan);
     }
     *more = false;
     return scan->at == scan->end || refuse_here(scan, "nothing may follow the value");
@@ -497,32 +546,6 @@ scan_text(struct scan *scan)
 
 //  ---- loading -----------------------------------------------------------------------------------
 
-//  What only jansson finds, with the place where the key or number begins that it had read last.
-static void
-tell_jansson_fault(tally_bytes_t text, const json_error_t *error, tally_json_source_t source,
-                   tally_json_fault_t *fault)
-{
-    tally_json_fault_t ignored;
-    size_t read = error->position > 0 ? (size_t)error->position : 0;
-    struct scan scan = {.start = text.data, .at = text.data, .source = source, .fault = &ignored};
-    scan.token = scan.start;
-    scan.end = scan.start + (read < text.size ? read : text.size);
-    bool complete = scan_text(&scan);    // of the part; what matters is where the last token begins
-    (void)complete;
-    scan.fault = fault;
-    switch (json_error_code(error)) {
-    case json_error_duplicate_key:
-        set_fault(&scan, TALLY_JSON_DUPLICATE, scan.token, "this key stands twice in its object");
-        break;
-    case json_error_numeric_overflow:
-        set_fault(&scan, TALLY_JSON_RANGE, scan.token, "this number is too large for a double");
-        break;
-    default:
-        set_fault(&scan, TALLY_JSON_SYNTAX, scan.token, "it is not JSON");
-        break;
-    }
-}
-
 json_t *
 tally_json_load(tally_bytes_t text, size_t bytes_max, tally_json_source_t source,
                 tally_json_fault_t *fault)
@@ -537,15 +560,9 @@ tally_json_load(tally_bytes_t text, size_t bytes_max, tally_json_source_t source
     }
     scan.end = scan.start + text.size;
     if (!scan_text(&scan)) {
+        tally_json_build_drop(&scan.build);
         return NULL;
     }
-    json_error_t error;
-    json_t *value = json_loadb(text.data, text.size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY,
-                               &error);
-    if (value == NULL) {
-        tell_jansson_fault(text, &error, source, fault);
-    } else {
-        *fault = (tally_json_fault_t){0};
-    }
-    return value;
+    *fault = (tally_json_fault_t){0};
+    return tally_json_build_take(&scan.build);
 }

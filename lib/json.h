@@ -4,8 +4,7 @@
 //  RFC 8259 to the letter: UTF-8 without byte order mark, no lone surrogates, nothing behind the value.  Where
 //  the RFC leaves the choice to the reader, what could mean two things to two readers is refused: a key twice in
 //  an object, NUL, a number that C cannot hold.  Each refusal has a code and the place.  Depth and sizes are
-//  bounded (limits.h) by a scanner that neither recurses nor allocates; jansson builds the value only of what has
-//  passed it.
+//  bounded (limits.h) by a scanner that does not recurse; a node of the value is made only of what has passed it.
 //
 //  What a survey or a request means is not known here.
 
