@@ -9,7 +9,8 @@
 #define DELAY_MS_FIRST 20
 #define DELAY_MS_LAST 100
 
-//  tally_wait_t.stage: the leg that is waited for; mark: the last inbox row, or message, that belongs to it.
+//  tally_wait_t.stage: the leg that is waited for; mark: the response that was the first when last looked, then the
+//  last inbox row, then the last message, that belongs to the leg.
 enum { LEG_JUDGED, LEG_ANNOUNCED, LEG_COUNTED, LEGS_GONE };
 
 //  Goes as far as it can.
@@ -17,14 +18,16 @@ static tally_effect_t
 advance(tally_counter_t *self, const tally_delivered_t *item, tally_wait_t *wait)
 {
     tally_pending_t pending;
-    tally_effect_t effect = tally_refresh_store_look(self->db, self->work->tenant, item->id,
+    int64_t from = wait->stage == LEG_JUDGED ? wait->mark : INT64_MAX;
+    tally_effect_t effect = tally_refresh_store_look(self->db, self->work->tenant, item->id, from,
                                                      &pending);
     if (effect != TALLY_EFFECT_DONE) {
         return effect;
     }
-    if (wait->stage == LEG_JUDGED && !pending.responses_before) {
-        wait->stage = LEG_ANNOUNCED;
-        wait->mark = pending.inbox_last;
+    if (wait->stage == LEG_JUDGED) {
+        bool all = pending.response_first == 0;
+        wait->stage = all ? LEG_ANNOUNCED : LEG_JUDGED;
+        wait->mark = all ? pending.inbox_last : pending.response_first;
     }
     if (wait->stage == LEG_ANNOUNCED
         && (pending.inbox_first == 0 || pending.inbox_first > wait->mark)) {

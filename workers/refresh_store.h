@@ -7,13 +7,15 @@
 #include "workers/effect.h"
 
 typedef struct {
-    bool responses_before;              // responses confirmed before the message are not judged yet
+    int64_t
+        response_first;    // the oldest response before the message that is not judged; 0: there is none
     int64_t inbox_first, inbox_last;    // pointers not yet taken by the broker; 0: there is none
     int64_t message_last;               // the newest message of the tenant; 0: there is none
 } tally_pending_t;
 
+//  Responses are looked for from `from` on: who has looked before knows that there are none below.
 tally_effect_t tally_refresh_store_look(tally_db_t *db, const char *tenant, uint64_t message,
-                                        tally_pending_t *pending) TALLY_MUST_CHECK;
+                                        int64_t from, tally_pending_t *pending) TALLY_MUST_CHECK;
 //  Is a pointer among the messages up to `last`?
 tally_effect_t tally_refresh_store_pointers(tally_db_t *db, const char *tenant, int64_t last,
                                             bool *found) TALLY_MUST_CHECK;
