@@ -27,19 +27,31 @@ static const char tenants_sql[] =
 
 //  ---- messages ---------------------------------------------------------------------------------------------
 
-//  Most messages have nothing but a body; those with options go by a statement of their own.
+//  Most messages have nothing but a body, here or as a blob; those with options go by a statement of their own.
+static bool
+has_options(const tally_plan_message_t *message)
+{
+    return message->dedupe.size > 0 || message->key.size > 0 || message->delay_ms != 0
+           || message->releases || message->asker != NULL
+           || message->priority != TALLY_PRIORITY_DEFAULT;
+}
+
 static bool
 is_plain(const tally_plan_message_t *message)
 {
-    return message->dedupe.size == 0 && message->key.size == 0 && message->delay_ms == 0
-           && !message->is_blob && !message->releases && message->asker == NULL
-           && message->priority == TALLY_PRIORITY_DEFAULT;
+    return !has_options(message) && !message->is_blob;
+}
+
+static bool
+is_claim(const tally_plan_message_t *message)
+{
+    return !has_options(message) && message->is_blob;
 }
 
 static bool
 is_full(const tally_plan_message_t *message)
 {
-    return message->dedupe.size == 0 && !is_plain(message);
+    return message->dedupe.size == 0 && has_options(message);
 }
 
 static bool
@@ -165,6 +177,25 @@ one_plain_write(tally_statement_params_t *params, const tally_plan_t *plan)
 
 static const char one_plain_sql[] = "insert into tally.message (tenant, id, queue, body) "
                                     "values ($1::bigint, $2::bigint, $3::bigint, $4::bytea)";
+
+static bool
+claims_wanted(const tally_plan_t *plan)
+{
+    return any_of(plan, is_claim);
+}
+
+static void
+claims_write(tally_statement_params_t *params, const tally_plan_t *plan)
+{
+    part_t part = all_of(plan, is_claim);
+    SOME(int4, TALLY_OID_INT4, part, (int32_t)e->tenant);
+    SOME(int8, TALLY_OID_INT8, part, (int64_t)e->id);
+    SOME(int4, TALLY_OID_INT4, part, (int32_t)e->queue);
+}
+
+static const char claims_sql[] =
+    "insert into tally.message (tenant, id, queue, is_blob, body) "
+    "select unnest($1::integer[]), unnest($2::bigint[]), unnest($3::integer[]), true, ''::bytea";
 
 static tally_bytes_t
 body_of_row(const tally_plan_message_t *message)
@@ -451,11 +482,17 @@ static const char inbox_sql[] =
 //  ---- the table ----------------------------------------------------------------------------------------------
 
 const tally_statement_t tally_tick_send_statements[] = {
-    TALLY_STATEMENT(tenants, NULL),         TALLY_STATEMENT(plain, NULL),
-    TALLY_STATEMENT(one_plain, NULL),       TALLY_STATEMENT(full, NULL),
-    TALLY_STATEMENT(blobs, NULL),           {"keys", keys_sql, deduped_wanted, keys_write, NULL},
-    TALLY_STATEMENT(deduped, deduped_read), TALLY_STATEMENT(senders, NULL),
-    TALLY_STATEMENT(one_sender, NULL),      TALLY_STATEMENT(inbox, inbox_read),
+    TALLY_STATEMENT(tenants, NULL),
+    TALLY_STATEMENT(plain, NULL),
+    TALLY_STATEMENT(one_plain, NULL),
+    TALLY_STATEMENT(claims, NULL),
+    TALLY_STATEMENT(full, NULL),
+    TALLY_STATEMENT(blobs, NULL),
+    {"keys", keys_sql, deduped_wanted, keys_write, NULL},
+    TALLY_STATEMENT(deduped, deduped_read),
+    TALLY_STATEMENT(senders, NULL),
+    TALLY_STATEMENT(one_sender, NULL),
+    TALLY_STATEMENT(inbox, inbox_read),
 };
 const size_t tally_tick_send_statement_count = sizeof tally_tick_send_statements
                                                / sizeof tally_tick_send_statements[0];
