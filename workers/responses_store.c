@@ -68,8 +68,8 @@ distinct_entries(const tally_storing_t *storing, const tally_entry_t **out)
 }
 
 //  $1 tenant, $2 surveys, $3 ids, $4 bodies, $5 numbers.  A response's number is its message's id, so whoever stored
-//  it, numbers tell the order of sending.  Rows go in by response id, so that two workers with the same ids wait for each
-//  other instead of locking each other out.
+//  it, numbers tell the order of sending.  Rows go in by response id, so that two workers with the same ids wait for
+//  each other instead of locking each other out.
 static void
 add_rows(tally_params_t *params, const tally_storing_t *storing)
 {
