@@ -59,7 +59,7 @@ generate(bench_scene_t *scene, survey_data_t *data, int round)
     char slug[32];
     snprintf(slug, sizeof slug, "round-%d", round);
     survey_data_generate(data, tally_instance_dir(scene->instance), slug,
-                         (size_t)(scene->seconds * RESPONSES_PER_SECOND), (unsigned)round + 1);
+                         (size_t)scene->seconds * RESPONSES_PER_SECOND, (unsigned)round + 1);
 }
 
 //  Responses per second, from the start of the sending until all are counted.
