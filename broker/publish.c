@@ -158,13 +158,10 @@ publish_events(tally_broker_t *self, const tally_plan_t *plan)
     }
 }
 
+//  Work first: its way is the longer one.
 void
 tally_publish(tally_broker_t *self, tally_plan_t *plan)
 {
-    publish_confirms(self, plan);
-    if (plan->confirms.count > 0) {
-        TALLY_FAILPOINT(CONFIRMS_OUT);
-    }
     for (size_t i = 0; i < plan->leases.count; i++) {
         publish_lease(self, plan, &plan->leases.items[i]);
         if (i == 0 && plan->leases.count > 1) {
@@ -173,6 +170,10 @@ tally_publish(tally_broker_t *self, tally_plan_t *plan)
     }
     if (plan->leases.count > 0) {
         TALLY_FAILPOINT(LANES_OUT);
+    }
+    publish_confirms(self, plan);
+    if (plan->confirms.count > 0) {
+        TALLY_FAILPOINT(CONFIRMS_OUT);
     }
     publish_answers(self, plan);
     if (plan->answers.count > 0) {

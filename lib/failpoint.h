@@ -27,11 +27,11 @@
     X(TICK_SENT, "tick-sent", true, "the sync is sent; error: its answer is lost")                 \
     X(TICK_COMMITTED, "tick-committed", false, "the commit is answered, nobody was told")          \
     X(CONFIRM_FIRST, "confirm-first", false, "one of several confirms is out")                     \
-    X(CONFIRMS_OUT, "confirms-out", false, "all confirms are out, no delivery is")                 \
+    X(CONFIRMS_OUT, "confirms-out", false, "all confirms are out, no result is")                   \
     X(ANSWER_SEND, "answer-send", true, "before an answer; error: it is lost")                     \
     X(LANE_SEND, "lane-send", true, "before a delivery; error: the lane takes nothing")            \
     X(LANE_FIRST, "lane-first", false, "one of several deliveries is out")                         \
-    X(LANES_OUT, "lanes-out", false, "all deliveries are out, no result is")                       \
+    X(LANES_OUT, "lanes-out", false, "all deliveries are out, no confirm is")                      \
     X(RESULTS_OUT, "results-out", false, "results are out, no notice is")                          \
     X(TICK_TOLD, "tick-told", false, "everything of the tick was told")                            \
     X(WORKER_HELLO, "worker-hello", false, "a worker said hello, it has no lane")                  \
