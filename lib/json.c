@@ -14,10 +14,7 @@ struct scan {
     tally_json_fault_t *fault;
     const uint8_t *token;    // where the string or number begins that was read last
     size_t values;
-    size_t depth;                            // open objects and arrays
-    bool in_object[TALLY_JSON_DEPTH_MAX];    // per level
-    uint32_t key_count[TALLY_JSON_DEPTH_MAX];
-    tally_json_build_t build;
+    tally_json_build_t build;    // and with it what is open
 };
 
 //  ---- faults ------------------------------------------------------------------------------------
@@ -78,22 +75,7 @@ refuse(const struct scan *scan, tally_json_code_t code, const uint8_t *place, co
 static int32_t
 read_hex(const uint8_t *at, const uint8_t *end)
 {
-    if (end - at < 4) {
-        return -1;
-    }
-    int32_t value = 0;
-    for (int i = 0; i < 4; i++) {
-        uint8_t digit = at[i];
-        if (digit >= '0' && digit <= '9') {
-            digit = (uint8_t)(digit - '0');
-        } else if ((digit | 0x20) >= 'a' && (digit | 0x20) <= 'f') {
-            digit = (uint8_t)((digit | 0x20) - 'a' + 10);
-        } else {
-            return -1;
-        }
-        value = value * 16 + digit;
-    }
-    return value;
+    return end - at < 4 ? -1 : tally_json_hex(at);
 }
 
 //  \uXXXX, or the pair that makes one character.  Adds to *bytes what it takes in UTF-8.
@@ -267,7 +249,7 @@ check_integer(const struct scan *scan, const uint8_t *digits, bool is_negative)
 }
 
 //  Of `digits` ([0-9.]) up to `digits_end`, times ten to the `exponent`: nothing of it may be lost but what a double
-//  always loses.  The largest doubles are told apart by who makes them.
+//  always loses.  The largest doubles are told apart where the value is made.
 static bool
 check_real(const struct scan *scan, const uint8_t *digits, const uint8_t *digits_end, int exponent)
 {
@@ -426,8 +408,8 @@ scan_key(struct scan *scan)
     if (!next_is(scan, '"', '"')) {
         return refuse_here(scan, "a key in quotes is missing here");
     }
-    uint32_t *count = &scan->key_count[scan->depth - 1];
-    if (scan->source == TALLY_JSON_GIVEN && ++*count > TALLY_JSON_KEYS_MAX) {
+    if (scan->source == TALLY_JSON_GIVEN
+        && json_object_size(tally_json_build_open_value(&scan->build)) == TALLY_JSON_KEYS_MAX) {
         return refuse(scan, TALLY_JSON_KEYS, scan->at, "an object has too many keys");
     }
     if (!scan_string(scan, true)) {
@@ -446,7 +428,6 @@ static void
 close_level(struct scan *scan)
 {
     scan->at++;
-    scan->depth--;
     tally_json_build_close(&scan->build);
 }
 
@@ -455,12 +436,9 @@ static bool
 open_level(struct scan *scan, bool *closed)
 {
     bool is_object = *scan->at == '{';
-    if (scan->depth == TALLY_JSON_DEPTH_MAX) {
+    if (scan->build.depth == TALLY_JSON_DEPTH_MAX) {
         return refuse(scan, TALLY_JSON_DEPTH, scan->at, "it is nested deeper than allowed");
     }
-    scan->in_object[scan->depth] = is_object;
-    scan->key_count[scan->depth] = 0;
-    scan->depth++;
     scan->at++;
     tally_json_build_open(&scan->build, is_object);
     skip_blanks(scan);
@@ -506,8 +484,8 @@ static bool
 scan_behind(struct scan *scan, bool *more)
 {
     skip_blanks(scan);
-    for (; scan->depth > 0; skip_blanks(scan)) {
-        bool is_object = scan->in_object[scan->depth - 1];
+    for (; scan->build.depth > 0; skip_blanks(scan)) {
+        bool is_object = json_is_object(tally_json_build_open_value(&scan->build));
         if (next_is(scan, ',', ',')) {
             scan->at++;
             skip_blanks(scan);

@@ -8,18 +8,17 @@
 
 #include "lib/alloc.h"
 
-//  Takes the value's reference.
+//  Takes the value's reference.  No memory ends the process, as in tally_alloc.
 static void
 add(tally_json_build_t *self, json_t *value)
 {
-    assert(value
-           != NULL);    // only memory can be wanting, and then tally_alloc has ended the process
+    assert(value != NULL);
     if (self->depth == 0) {
         assert(self->root == NULL);
         self->root = value;
         return;
     }
-    json_t *into = self->open[self->depth - 1];
+    json_t *into = tally_json_build_open_value(self);
     int rc = json_is_object(into)
                  ? json_object_setn_new_nocheck(into, self->key.data, self->key.size, value)
                  : json_array_append_new(into, value);
@@ -28,14 +27,20 @@ add(tally_json_build_t *self, json_t *value)
 
 //  ---- strings -----------------------------------------------------------------------------------
 
-static uint32_t
-hex(const uint8_t *digits)
+int32_t
+tally_json_hex(const uint8_t *digits)
 {
-    uint32_t value = 0;
+    int32_t value = 0;
     for (int i = 0; i < 4; i++) {
-        uint32_t digit = digits[i] <= '9' ? (uint32_t)(digits[i] - '0')
-                                          : (uint32_t)((digits[i] | 0x20) - 'a' + 10);
-        value = value << 4 | digit;
+        uint8_t digit = digits[i];
+        if (digit >= '0' && digit <= '9') {
+            digit = (uint8_t)(digit - '0');
+        } else if ((digit | 0x20) >= 'a' && (digit | 0x20) <= 'f') {
+            digit = (uint8_t)((digit | 0x20) - 'a' + 10);
+        } else {
+            return -1;
+        }
+        value = value * 16 + digit;
     }
     return value;
 }
@@ -67,17 +72,17 @@ spell_escape(const uint8_t *at, uint8_t **to)
         *(*to)++ = letter == NULL ? *at : (uint8_t)meant[letter - letters];
         return at + 1;
     }
-    uint32_t code = hex(at + 1);
+    uint32_t code = (uint32_t)tally_json_hex(at + 1);
     at += 5;
     if (code >= 0xd800 && code <= 0xdbff) {
-        code = 0x10000 + ((code - 0xd800) << 10) + (hex(at + 2) - 0xdc00);
+        code = 0x10000 + ((code - 0xd800) << 10) + ((uint32_t)tally_json_hex(at + 2) - 0xdc00);
         at += 6;
     }
     *to = put_character(*to, code);
     return at;
 }
 
-//  Without escapes, `bytes` long; the caller frees it.
+//  Without escapes, each of which is longer than what it means; the caller frees it.
 static char *
 spell(tally_bytes_t raw, size_t bytes)
 {
@@ -101,15 +106,14 @@ tally_json_build_key(tally_json_build_t *self, tally_bytes_t raw, size_t bytes)
     free(self->spelt);
     self->spelt = bytes == raw.size ? NULL : spell(raw, bytes);
     self->key = self->spelt == NULL ? raw : (tally_bytes_t){self->spelt, bytes};
-    return json_object_getn(self->open[self->depth - 1], self->key.data, self->key.size) == NULL;
+    return json_object_getn(tally_json_build_open_value(self), self->key.data, self->key.size)
+           == NULL;
 }
 
 void
 tally_json_build_string(tally_json_build_t *self, tally_bytes_t raw, size_t bytes)
 {
-    char *spelt = bytes == raw.size
-                      ? NULL
-                      : spell(raw, bytes);    // an escape is longer than what it means
+    char *spelt = bytes == raw.size ? NULL : spell(raw, bytes);
     add(self, json_stringn_nocheck(spelt == NULL ? raw.data : spelt, bytes));
     free(spelt);
 }
@@ -152,6 +156,13 @@ tally_json_build_open(tally_json_build_t *self, bool is_object)
     add(self, value);
     assert(self->depth < TALLY_JSON_DEPTH_MAX);
     self->open[self->depth++] = value;
+}
+
+json_t *
+tally_json_build_open_value(const tally_json_build_t *self)
+{
+    assert(self->depth > 0);
+    return self->open[self->depth - 1];
 }
 
 void

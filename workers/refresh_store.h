@@ -7,8 +7,7 @@
 #include "workers/effect.h"
 
 typedef struct {
-    int64_t
-        response_first;    // the oldest response before the message that is not judged; 0: there is none
+    int64_t response_first;             // sent before the message, not judged yet; 0: there is none
     int64_t inbox_first, inbox_last;    // pointers not yet taken by the broker; 0: there is none
     int64_t message_last;               // the newest message of the tenant; 0: there is none
 } tally_pending_t;
