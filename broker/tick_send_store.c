@@ -68,23 +68,29 @@ is_blob(const tally_plan_message_t *message)
 
 typedef bool is_fn(const tally_plan_message_t *message);
 
-//  Up to `most`; the first of them is *first, unless that is NULL.
-static size_t
-count_of(const tally_plan_t *plan, is_fn *is, size_t most, const tally_plan_message_t **first)
+//  The next behind `message`, the first when that is NULL; NULL when there is none.
+static const tally_plan_message_t *
+next_of(const tally_plan_t *plan, is_fn *is, const tally_plan_message_t *message)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < plan->messages.count && count < most; i++) {
-        if (is(&plan->messages.items[i]) && ++count == 1 && first != NULL) {
-            *first = &plan->messages.items[i];
-        }
+    const tally_plan_message_t *end = plan->messages.items + plan->messages.count;
+    const tally_plan_message_t *at = message == NULL ? plan->messages.items : message + 1;
+    while (at < end && !is(at)) {
+        at++;
     }
-    return count;
+    return at < end ? at : NULL;
 }
 
 static bool
 any_of(const tally_plan_t *plan, is_fn *is)
 {
-    return count_of(plan, is, 1, NULL) > 0;
+    return next_of(plan, is, NULL) != NULL;
+}
+
+static bool
+one_of(const tally_plan_t *plan, is_fn *is)
+{
+    const tally_plan_message_t *first = next_of(plan, is, NULL);
+    return first != NULL && next_of(plan, is, first) == NULL;
 }
 
 //  Messages of one kind, from one place in the plan up to another.
@@ -140,7 +146,7 @@ next_part(tally_statement_params_t *params, const tally_plan_t *plan, is_fn *is)
 static bool
 plain_wanted(const tally_plan_t *plan)
 {
-    return count_of(plan, is_plain, 2, NULL) == 2;
+    return any_of(plan, is_plain) && !one_of(plan, is_plain);
 }
 
 static void
@@ -161,14 +167,13 @@ static const char plain_sql[] = "insert into tally.message (tenant, id, queue, b
 static bool
 one_plain_wanted(const tally_plan_t *plan)
 {
-    return count_of(plan, is_plain, 2, NULL) == 1;
+    return one_of(plan, is_plain);
 }
 
 static void
 one_plain_write(tally_statement_params_t *params, const tally_plan_t *plan)
 {
-    const tally_plan_message_t *message = NULL;
-    (void)count_of(plan, is_plain, 1, &message);
+    const tally_plan_message_t *message = next_of(plan, is_plain, NULL);
     next_one(params, message->tenant);
     next_one(params, (int64_t)message->id);
     next_one(params, message->queue);

@@ -570,6 +570,37 @@ leases_hold_their_part_of_the_ids(void **state)
                 "600{6}/1/3600 800{5,1000}/3/30 801{1001}/3/30");
 }
 
+//  Twice: what is there already is written over in the same way.
+static void
+what_a_tick_has_one_of_is_stored_like_many(void **state)
+{
+    struct fixture *f = *state;
+    for (uint64_t round = 0; round < 2; round++) {
+        plan_message(f, 1000 + round, round == 0 ? "" : "body");
+        tally_plan_sender_t *sender = TALLY_PUSH(&f->plan->senders);
+        sender->sender[15] = 1;
+        sender->last = 10 + (int64_t)round;
+        tally_plan_lease_t *lease = TALLY_PUSH(&f->plan->leases);
+        lease->id = 800 + round;
+        lease->tenant = ACME;
+        lease->queue = PLAIN;
+        lease->worker = 3;
+        lease->visible_ms = 30000;
+        lease->count = 2;
+        *TALLY_PUSH(&f->plan->ids) = 5;
+        *TALLY_PUSH(&f->plan->ids) = 1000 + round;
+        tick(f);
+    }
+    assert_text(f, sent_sql, "1000/101/1/f/f///// 1001/101/1/f/f/body////");
+    assert_text(f, "select right(id::text, 1) || ':' || last || missing::text from tally.sender",
+                "1:11{}");
+    assert_text(f,
+                "select string_agg(format('%s%s/%s/%s/%s/%s', id, messages, tenant, queue, worker,"
+                " round(extract(epoch from deadline - now()))), ' ' order by id)"
+                " from tally.lease where id > 600",
+                "800{5,1000}/7/101/3/30 801{5,1001}/7/101/3/30");
+}
+
 static void
 bodies_are_fetched_by_id(void **state)
 {
@@ -613,6 +644,7 @@ main(int argc, char **argv)
         SCENE(results_are_kept_once),
         SCENE(result_of_a_message_that_is_not_over_is_not_kept),
         SCENE(leases_hold_their_part_of_the_ids),
+        SCENE(what_a_tick_has_one_of_is_stored_like_many),
         SCENE(bodies_are_fetched_by_id),
     };
     return cmocka_run_group_tests_name("tick_store", tests, start_server, stop_server);
