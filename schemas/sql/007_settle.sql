@@ -2,9 +2,6 @@
 --   where there are some, and what the lease does not hold only when it was not asked for as a whole.
 --
 --   What tally.settle guarantees is as in 001.
---
---   Leases of responses are larger: what a lease costs by itself, six statements, a commit, a pointer and its counting,
---   is as much as 50 responses.
 
 create or replace function tally.settle(lease bigint, messages bigint[] default null, results bytea[] default null)
 returns void
@@ -73,5 +70,3 @@ begin
     end if;
 end
 $$;
-
-update tally.queue set batch_max = 512 where name = 'responses' and batch_max = 256;
