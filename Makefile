@@ -201,6 +201,7 @@ archives_of = $(if $(filter clients/cmd,$(1)),$(BUILD)/cmd.a $(BUILD)/clients.a)
               $(patsubst %,$(BUILD)/%.a,$(filter-out clients/cmd,$(1))) $(BUILD)/lib.a
 
 # What a test takes from another suite.
+borrowed_test_broadcast = tests/integration/descriptors.c
 borrowed_test_dump = tests/integration/pg.c
 borrowed_test_cut = tests/integration/pg.c
 borrowed_test_fence = tests/integration/pg.c
@@ -347,7 +348,7 @@ demo: deps ## install what is missing, build, and see a private instance at work
 
 # The driver shares the instance, the survey data and the hand-made CURVE peer of the integration tests.
 $(BUILD)/tests/bench/bench: $(call object,$(wildcard tests/bench/*.c) tests/integration/instance.c tests/integration/marker.c \
-                              tests/integration/survey_data.c tests/integration/raw_curve.c) \
+                              tests/integration/survey_data.c tests/integration/raw_curve.c tests/integration/descriptors.c) \
                             $(BUILD)/cmd.a $(BUILD)/clients.a $(BUILD)/broker.a $(BUILD)/lib.a
 	@mkdir -p $(@D)
 	$(call say,link,$@)

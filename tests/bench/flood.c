@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -20,6 +19,7 @@
 #include "lib/alloc.h"
 #include "lib/clock.h"
 #include "tests/bench/scene.h"
+#include "tests/integration/descriptors.h"
 #include "tests/integration/raw_curve.h"
 
 #define THREADS_MAX 8
@@ -373,14 +373,7 @@ bench_flood_destroy(bench_flood_t **self_p)
 void
 bench_flood_raise_limits(void)
 {
-    const rlim_t wanted = BENCH_FLOOD_SILENT + 1000;
-    struct rlimit files;
-    int rc = getrlimit(RLIMIT_NOFILE, &files);
-    assert(rc == 0);
-    files.rlim_cur = files.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &files) == -1 || files.rlim_cur < wanted) {
-        bench_say("strangers: ulimit -n gives %lu descriptors, %lu are wanted; the floods are "
-                  "smaller than they say",
-                  (unsigned long)files.rlim_cur, (unsigned long)wanted);
+    if (!tally_descriptors_allow(BENCH_FLOOD_SILENT + 1000)) {
+        bench_say("strangers: the floods are smaller than they say");
     }
 }

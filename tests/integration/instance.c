@@ -12,7 +12,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,22 +38,6 @@ struct tally_instance {
     pid_t guard;
     int guard_end;    // closing it sets the guard to work
 };
-
-bool
-tally_descriptors_allow(size_t wanted)
-{
-    struct rlimit files;
-    int rc = getrlimit(RLIMIT_NOFILE, &files);
-    assert_int_equal(rc, 0);
-    files.rlim_cur = files.rlim_max;
-    rc = setrlimit(RLIMIT_NOFILE, &files);
-    assert_int_equal(rc, 0);
-    if (files.rlim_max < wanted) {
-        printf("skipped: %zu descriptors are needed, the hard limit is %llu\n", wanted,
-               (unsigned long long)files.rlim_max);
-    }
-    return files.rlim_max >= wanted;
-}
 
 bool
 tally_wait_until(bool (*condition)(void *argument), void *argument, int timeout_ms)

@@ -60,10 +60,6 @@ pid_t tally_instance_signal(const tally_instance_t *self, const char *name, int 
 void tally_instance_await_another(const tally_instance_t *self, const char *name, pid_t before,
                                   int timeout_ms);
 
-//  Lets this process have as many descriptors as its hard limit allows.  False, and it says so, when those are fewer
-//  than `wanted`: the test is to be skipped.
-bool tally_descriptors_allow(size_t wanted) TALLY_MUST_CHECK;
-
 //  Waits until the condition holds; false when the time is over.  Looks every few milliseconds.
 bool tally_wait_until(bool (*condition)(void *argument), void *argument,
                       int timeout_ms) TALLY_MUST_CHECK;

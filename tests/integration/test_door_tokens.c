@@ -16,8 +16,8 @@
 
 #include "lib/alloc.h"
 #include "lib/clock.h"
+#include "tests/integration/descriptors.h"
 #include "tests/integration/door_fixture.h"
-#include "tests/integration/instance.h"
 #include "tests/integration/raw_curve.h"
 #include "tests/integration/raw_zmtp.h"
 

@@ -16,6 +16,7 @@
 #include "lib/clock.h"
 #include "lib/limits.h"
 #include "tests/integration/broker_scene.h"
+#include "tests/integration/descriptors.h"
 #include "tests/integration/raw_zmtp.h"
 
 #define SUBSCRIBE_BYTES 1    // before a topic, as ZMTP 3.0 says it

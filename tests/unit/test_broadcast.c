@@ -10,11 +10,11 @@
 #include <czmq.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 
 #include "broker/broadcast.h"
 #include "lib/alloc.h"
 #include "lib/limits.h"
+#include "tests/integration/descriptors.h"
 
 #define DESCRIPTORS_OF_A_FEED 5    // its socket and listener, and the two ends of its thread's pipe
 #define DESCRIPTORS_BESIDE 256
@@ -91,13 +91,7 @@ static void
 there_are_as_many_feeds_as_the_limit_and_not_one_more(void **state)
 {
     struct fixture *f = *state;
-    struct rlimit files;
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
-    files.rlim_cur = files.rlim_max;
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
-    if (files.rlim_max < DESCRIPTORS_OF_A_FEED * TALLY_FEEDS_MAX + DESCRIPTORS_BESIDE) {
-        printf("skipped: the hard limit of open files is %llu\n",
-               (unsigned long long)files.rlim_max);
+    if (!tally_descriptors_allow(DESCRIPTORS_OF_A_FEED * TALLY_FEEDS_MAX + DESCRIPTORS_BESIDE)) {
         skip();
     }
     for (int i = 1; i <= TALLY_FEEDS_MAX; i++) {
