@@ -322,6 +322,12 @@ repeated_response_id_counts_once(void **state)
     assert_int_equal(count(f, "response"), 1);
     assert_int_equal(count(f, "inbox"), 1);    // nothing new, nothing announced
     assert_int_equal(count(f, "message"), 0);
+    respond(f, "lunch", "r1", "B");
+    respond(f, "lunch", "r2", "A");
+    judge(f, 10);
+    assert_int_equal(count(f, "response"), 2);    // a repetition does not disturb what is new
+    assert_int_equal(count(f, "inbox"), 2);
+    assert_int_equal(count(f, "message"), 0);
 }
 
 static void
