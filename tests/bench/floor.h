@@ -34,4 +34,22 @@ void bench_floor_ticks(const char *conninfo, const bench_floor_options_t *option
 void bench_floor_responses(const char *conninfo, const bench_floor_options_t *options,
                            bench_floor_t *result);
 
+//  The least broker that libzmq and libpq can make: one thread takes a message, inserts its row, commits, answers.
+//  No tenants, no rights, no sequences, no fence, no feed.
+typedef struct {
+    size_t body_bytes;
+    int rate;    // messages a second; 0: the next when the one before was confirmed
+    bool
+        settles;    // leased in the same transaction, pushed to a worker, deleted when that has settled it
+    double seconds;
+} bench_floor_broker_options_t;
+
+typedef struct {
+    double confirmed_per_s, confirm_p50_ms;
+    double deliver_p50_ms;    // send to worker
+} bench_floor_broker_t;
+
+void bench_floor_broker(const char *conninfo, const bench_floor_broker_options_t *options,
+                        bench_floor_broker_t *result);
+
 #endif

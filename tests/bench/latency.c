@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-//  latency - one message at a time, and a steady trickle, against single-row commits of one connection.
+//  latency - one message at a time, and a steady trickle, against single-row commits of one connection, and beside them
+//  what the least broker of the same libraries reaches.
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,9 +11,12 @@
 
 #include "lib/clock.h"
 #include "lib/histogram.h"
+#include "tests/bench/floor.h"
 #include "tests/bench/scene.h"
 
 #define BODY_BYTES 128
+#define RATE 1000
+#define RATE_TEXT "1000"
 
 typedef struct {
     bench_samples_t per_s, p50_ms, p99_ms, p999_ms, postgres_us;
@@ -78,43 +82,53 @@ add_target(bench_scene_t *scene, const char *what, const char *unit,
                                                    .target = target});
 }
 
-static void
-send_one_at_a_time(bench_scene_t *scene)
+static bench_floor_broker_t
+run_least_broker(const bench_scene_t *scene, int rate, bool settles)
 {
-    commits_t before_alone = {0}, before_consumed = {0};
-    bench_samples_t alone = {0}, consumed = {0};
+    bench_floor_broker_options_t options = {.body_bytes = BODY_BYTES,
+                                            .rate = rate,
+                                            .settles = settles,
+                                            .seconds = scene->seconds};
+    bench_floor_broker_t result;
+    bench_floor_broker(scene->floor_db, &options, &result);
+    return result;
+}
+
+static void
+send_one_at_a_time(bench_scene_t *scene, bool settles)
+{
+    commits_t commits = {0};
+    bench_samples_t confirms = {0}, least = {0};
     bench_load_t load;
-    bench_say("latency: one message outstanding");
+    bench_say("latency: one message outstanding, %s",
+              settles ? "a worker settles each" : "no consumer");
     for (int round = 0; round < scene->rounds; round++) {
-        commit_singly(scene, &before_alone);
+        commit_singly(scene, &commits);
         bench_scene_load(scene, &load, "--warm-up", "1", "--producers", "1", "--window", "1",
-                         "--batch", "1", "--workers", "0", NULL);
-        bench_samples_add(&alone, load.confirmed_per_s);
-        commit_singly(scene, &before_consumed);
-        bench_scene_load(scene, &load, "--warm-up", "1", "--producers", "1", "--window", "1",
-                         "--batch", "1", "--workers", "1", NULL);
-        bench_samples_add(&consumed, load.confirmed_per_s);
-        bench_say("  bare commits %.0f/s, confirms without a consumer %.0f/s; %.0f/s, with one "
-                  "%.0f/s",
-                  before_alone.per_s.values[round], alone.values[round],
-                  before_consumed.per_s.values[round], consumed.values[round]);
+                         "--batch", "1", "--workers", settles ? "1" : "0", NULL);
+        bench_samples_add(&confirms, load.confirmed_per_s);
+        bench_samples_add(&least, run_least_broker(scene, 0, settles).confirmed_per_s);
+        bench_say("  bare commits %.0f/s, confirms %.0f/s, of the least broker %.0f/s",
+                  commits.per_s.values[round], confirms.values[round], least.values[round]);
     }
-    add_target(scene, "one outstanding, no consumer: confirms, against bare commits", "/s", &alone,
-               &before_alone.per_s, BENCH_AT_LEAST, 0.60);
-    add_target(scene, "one outstanding, each settled: confirms, against bare commits", "/s",
-               &consumed, &before_consumed.per_s, BENCH_AT_LEAST, 0.50);
+    add_target(scene,
+               settles ? "one outstanding, each settled: confirms, against bare commits"
+                       : "one outstanding, no consumer: confirms, against bare commits",
+               "/s", &confirms, &commits.per_s, BENCH_AT_LEAST, settles ? 0.50 : 0.60);
+    add_row(scene, "the same of the least broker", "/s", &least, &commits.per_s);
 }
 
 static void
 send_a_trickle(bench_scene_t *scene, commits_t *commits)
 {
     bench_samples_t p50 = {0}, p99 = {0}, p999 = {0}, confirm50 = {0}, confirm99 = {0},
-                    confirm999 = {0}, tick_messages = {0}, broker_us = {0}, postgres_us = {0};
+                    confirm999 = {0}, tick_messages = {0}, broker_us = {0}, postgres_us = {0},
+                    least = {0};
     bench_say("latency: 1000/s, unbatched");
     for (int round = 0; round < scene->rounds; round++) {
         bench_load_t load;
         commit_singly(scene, commits);
-        bench_scene_load(scene, &load, "--warm-up", "1", "--producers", "1", "--rate", "1000",
+        bench_scene_load(scene, &load, "--warm-up", "1", "--producers", "1", "--rate", RATE_TEXT,
                          "--batch", "1", "--workers", "1", NULL);
         bench_samples_add(&p50, load.deliver_p50_ms);
         bench_samples_add(&p99, load.deliver_p99_ms);
@@ -125,11 +139,15 @@ send_a_trickle(bench_scene_t *scene, commits_t *commits)
         bench_samples_add(&tick_messages, load.tick_messages);
         bench_samples_add(&broker_us, load.broker_us);
         bench_samples_add(&postgres_us, load.postgres_us);
-        bench_say("  bare commit p50 %.2f ms, send to worker p50 %.2f ms, p99 %.2f ms",
-                  commits->p50_ms.values[round], p50.values[round], p99.values[round]);
+        bench_samples_add(&least, run_least_broker(scene, RATE, true).deliver_p50_ms);
+        bench_say("  bare commit p50 %.2f ms, send to worker p50 %.2f ms, p99 %.2f ms, of the "
+                  "least broker p50 %.2f ms",
+                  commits->p50_ms.values[round], p50.values[round], p99.values[round],
+                  least.values[round]);
     }
     add_target(scene, "1000/s: p50 send to worker, against a bare commit", "ms", &p50,
                &commits->p50_ms, BENCH_AT_MOST, 2.5);
+    add_row(scene, "the same of the least broker", "ms", &least, &commits->p50_ms);
     add_row(scene, "1000/s: p99 send to worker", "ms", &p99, &commits->p99_ms);
     add_row(scene, "1000/s: p99.9 send to worker", "ms", &p999, &commits->p999_ms);
     add_row(scene, "1000/s: p50 send to confirm", "ms", &confirm50, &commits->p50_ms);
@@ -146,7 +164,8 @@ bench_latency(bench_scene_t *scene)
 {
     commits_t commits = {0};
     bench_scene_up(scene, "heartbeat=0");
-    send_one_at_a_time(scene);
+    send_one_at_a_time(scene, false);
+    send_one_at_a_time(scene, true);
     send_a_trickle(scene, &commits);
     bench_scene_down(scene);
 }
