@@ -46,7 +46,7 @@ struct tally_core {
     int64_t soon_ms;                         // what was collected should be sealed by then
     uint64_t seals;                          // how often sealed; names the plan being collected
     const tally_tenant_t *planned_tenant;    // of the last send that was planned
-    int64_t company_until_ms;                // tenants that send are not alone
+    int64_t company_until_ms;                // tenants that send are not alone: others send little
 
     tally_shelf_t shelf;
     tally_queues_t queues;

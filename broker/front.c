@@ -260,7 +260,7 @@ tally_front_send(tally_broker_t *self, const uint8_t *sender, tally_chunk_t *chu
 static bool
 has_place(void *context, tally_bytes_t tenant, const tally_waiting_t *waiting)
 {
-    const tally_broker_t *self = context;
+    tally_broker_t *self = context;
     return tally_core_has_place(self->core, tenant, waiting->messages, waiting->chunk->size,
                                 self->now_ms);
 }

@@ -180,12 +180,16 @@ planned_of(const tally_core_t *self, const tally_tenant_t *tenant)
 static void
 note_planned(tally_core_t *self, tally_tenant_t *tenant, size_t messages, int64_t now_ms)
 {
-    if (self->planned_tenant != NULL && self->planned_tenant != tenant) {
+    bool is_pressed = now_ms < tenant->pressed_until_ms;
+    if (self->planned_tenant != NULL && self->planned_tenant != tenant && !is_pressed) {
         self->company_until_ms = now_ms + TALLY_PLAN_COMPANY_MS;
     }
     self->planned_tenant = tenant;
     tenant->planned = least(planned_of(self, tenant) + messages, TALLY_PLAN_MESSAGES_MAX);
     tenant->planned_in = self->seals;
+    if (now_ms < self->company_until_ms && tenant->planned > share_of(tenant)) {
+        tenant->exceeded_in = self->seals + 1;
+    }
 }
 
 static void
@@ -294,14 +298,13 @@ tally_core_full(const tally_core_t *self)
 //  A tick takes as long as it has messages, and whoever came behind waits for it.  So a tenant that has company gets a
 //  share of each: deficit round robin, in which a send of more is paid with the plans that follow, short ones.  It
 //  costs nobody time: while no plan is under way and none is begun, there is nobody to wait for.
-bool
-tally_core_has_place(const tally_core_t *self, tally_bytes_t name, size_t messages, size_t bytes,
-                     int64_t now_ms)
+static bool
+finds_place(const tally_core_t *self, const tally_tenant_t *tenant, size_t messages, size_t bytes,
+            int64_t now_ms)
 {
     const tally_plan_t *plan = tally_core_plan(self);
     size_t all = plan->messages.count + messages;
     size_t all_bytes = plan->body_bytes + bytes;
-    const tally_tenant_t *tenant = tally_tenants_find(&self->tenants, name);
     uint64_t planned = tenant != NULL ? planned_of(self, tenant) : 0;
     uint64_t share = tenant != NULL ? share_of(tenant) : TALLY_PLAN_SHARED_MESSAGES;
     bool may = planned == 0 || now_ms >= self->company_until_ms;
@@ -314,6 +317,20 @@ tally_core_has_place(const tally_core_t *self, tally_bytes_t name, size_t messag
     }
     return has_little && all <= 2 * TALLY_PLAN_MESSAGES_MAX
            && all_bytes <= 2 * TALLY_PLAN_BYTES_MAX;
+}
+
+//  Whoever must wait sends as much as it can: nobody's ticks need be short for its sake.  Among tenants all of which
+//  do, the turns of those who wait are fair enough, and plans are as large as they may be.
+bool
+tally_core_has_place(tally_core_t *self, tally_bytes_t name, size_t messages, size_t bytes,
+                     int64_t now_ms)
+{
+    tally_tenant_t *tenant = tally_tenants_find(&self->tenants, name);
+    bool found = finds_place(self, tenant, messages, bytes, now_ms);
+    if (tenant != NULL && !found) {
+        tenant->pressed_until_ms = now_ms + TALLY_PLAN_PRESSED_MS;
+    }
+    return found;
 }
 
 static int

@@ -67,8 +67,9 @@
 //  libpq moves all that it could not send yet with every piece that it sends: twice as much costs four times as much.
 #define TALLY_PLAN_BYTES_MAX (4 * 1024 * 1024)
 #define TALLY_PLAN_SHARED_MESSAGES                                                                 \
-    (TALLY_PLAN_MESSAGES_MAX / 8)     // of a tenant in a tick, by weight, when it has company
+    (TALLY_PLAN_MESSAGES_MAX / 16)    // of a tenant in a tick, by weight, when it has company
 #define TALLY_PLAN_COMPANY_MS 1000    // so long after another tenant's send it has
+#define TALLY_PLAN_PRESSED_MS 5000    // so long after it had to wait a tenant is no company
 
 //  Times
 #define TALLY_VISIBILITY_MS_MIN 100
