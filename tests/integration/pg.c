@@ -480,3 +480,29 @@ tally_pg_destroy(tally_pg_t **self_p)
     free(self);
     *self_p = NULL;
 }
+
+//  ---- of a whole program -----------------------------------------------------------------------------------
+
+static tally_pg_t *shared;
+
+int
+tally_pg_share(void **state)
+{
+    (void)state;
+    shared = tally_pg_new(NULL);
+    return 0;
+}
+
+int
+tally_pg_unshare(void **state)
+{
+    (void)state;
+    tally_pg_destroy(&shared);
+    return 0;
+}
+
+tally_pg_t *
+tally_pg_shared(void)
+{
+    return shared;
+}

@@ -21,6 +21,11 @@ typedef struct tally_pg tally_pg_t;
 tally_pg_t *tally_pg_new(const char *const *settings);
 void tally_pg_destroy(tally_pg_t **self_p);
 
+//  One server for all tests of a program: cmocka_run_group_tests(tests, tally_pg_share, tally_pg_unshare).
+int tally_pg_share(void **state);
+int tally_pg_unshare(void **state);
+tally_pg_t *tally_pg_shared(void);    // in between
+
 //  A new database with the schema, and nothing in it.  Ends all sessions of the one before and
 //  drops it.  Returns its conninfo, valid until the next call.
 const char *tally_pg_fresh(tally_pg_t *self);

@@ -22,8 +22,6 @@
 #include "lib/log.h"
 #include "tests/integration/pg.h"
 
-static tally_pg_t *pg;
-
 struct fixture {
     tally_db_t *db;
     tally_db_t *other;    // a second session
@@ -31,22 +29,6 @@ struct fixture {
     int listener;    // of a server that never answers
     char *dir;
 };
-
-static int
-start_server(void **state)
-{
-    (void)state;
-    pg = tally_pg_new(NULL);
-    return 0;
-}
-
-static int
-stop_server(void **state)
-{
-    (void)state;
-    tally_pg_destroy(&pg);
-    return 0;
-}
 
 static void
 must(tally_db_outcome_t outcome)
@@ -58,7 +40,7 @@ static int
 set_up(void **state)
 {
     struct fixture *f = tally_alloc(sizeof *f);
-    const char *conninfo = tally_pg_fresh(pg);
+    const char *conninfo = tally_pg_fresh(tally_pg_shared());
     f->listener = -1;
     f->db = tally_db_new(conninfo, "test-db");
     f->other = tally_db_new(conninfo, "test-other");
@@ -193,7 +175,8 @@ session_promises_durable_commits_whatever_the_server_is_set_to(void **state)
 {
     struct fixture *f = *state;
     tally_rows_t rows;
-    char *weak = tally_format("%s options='-c synchronous_commit=off'", tally_pg_conninfo(pg));
+    char *weak = tally_format("%s options='-c synchronous_commit=off'",
+                              tally_pg_conninfo(tally_pg_shared()));
     tally_db_destroy(&f->db);
     f->db = tally_db_new(weak, "test-weak");
     free(weak);
@@ -217,7 +200,7 @@ session_of_a_role_without_rights_still_connects(void **state)
 {
     struct fixture *f = *state;
     must(tally_db_script(f->other, "drop role if exists plain; create role plain login"));
-    char *conninfo = tally_format("%s user=plain", tally_pg_conninfo(pg));
+    char *conninfo = tally_format("%s user=plain", tally_pg_conninfo(tally_pg_shared()));
     tally_db_destroy(&f->db);
     f->db = tally_db_new(conninfo, "test-plain");
     free(conninfo);
@@ -311,12 +294,12 @@ statements_survive_a_restart_of_the_server(void **state)
 {
     struct fixture *f = *state;
     must(tally_db_run(f->db, wide_sql, NULL, NULL));
-    tally_pg_stop(pg);
-    tally_pg_start(pg);
+    tally_pg_stop(tally_pg_shared());
+    tally_pg_start(tally_pg_shared());
     must(tally_db_run(f->db, wide_sql, NULL, NULL));
     must(tally_db_begin(f->db, TALLY_DB_READ_COMMITTED));
-    tally_pg_stop(pg);
-    tally_pg_start(pg);
+    tally_pg_stop(tally_pg_shared());
+    tally_pg_start(tally_pg_shared());
     assert_int_equal(tally_db_run(f->db, wide_sql, NULL, NULL), TALLY_DB_RETRY);
     //  Until the caller rolls back nothing runs, above all not on a new connection.
     assert_int_equal(tally_db_run(f->db, wide_sql, NULL, NULL), TALLY_DB_RETRY);
@@ -432,7 +415,7 @@ disturb_the_wait(void *context)
 {
     const char *sql = context;
     int64_t give_up_at_ms = tally_clock_now_ms() + 8000;
-    PGconn *handle = PQconnectdb(tally_pg_conninfo(pg));
+    PGconn *handle = PQconnectdb(tally_pg_conninfo(tally_pg_shared()));
     bool hit = false;
     while (!hit && tally_clock_now_ms() < give_up_at_ms) {
         PGresult *result = PQexec(handle, sql);
@@ -591,5 +574,5 @@ main(int argc, char **argv)
         WITH_DB(lone_statement_whose_connection_is_lost_is_unknown),
         cmocka_unit_test(sqlstates_fall_into_their_classes),
     };
-    return cmocka_run_group_tests_name("db", tests, start_server, stop_server);
+    return cmocka_run_group_tests_name("db", tests, tally_pg_share, tally_pg_unshare);
 }

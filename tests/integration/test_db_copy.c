@@ -15,8 +15,6 @@
 #include "lib/log.h"
 #include "tests/integration/pg.h"
 
-static tally_pg_t *pg;
-
 struct fixture {
     tally_db_t *db;
     tally_db_t *other;    // a second session
@@ -25,26 +23,10 @@ struct fixture {
 };
 
 static int
-start_server(void **state)
-{
-    (void)state;
-    pg = tally_pg_new(NULL);
-    return 0;
-}
-
-static int
-stop_server(void **state)
-{
-    (void)state;
-    tally_pg_destroy(&pg);
-    return 0;
-}
-
-static int
 set_up(void **state)
 {
     struct fixture *f = tally_alloc(sizeof *f);
-    const char *conninfo = tally_pg_fresh(pg);
+    const char *conninfo = tally_pg_fresh(tally_pg_shared());
     f->db = tally_db_new(conninfo, "test-copy");
     f->other = tally_db_new(conninfo, "test-other");
     *state = f;
@@ -160,5 +142,5 @@ main(int argc, char **argv)
         WITH_DB(in_a_transaction_it_spoils_the_transaction),
         WITH_DB(a_session_ended_halfway_means_retry),
     };
-    return cmocka_run_group_tests_name("db_copy", tests, start_server, stop_server);
+    return cmocka_run_group_tests_name("db_copy", tests, tally_pg_share, tally_pg_unshare);
 }

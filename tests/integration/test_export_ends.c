@@ -21,29 +21,18 @@
 #include "tests/integration/export_scene.h"
 #include "tests/integration/pg.h"
 
-static tally_pg_t *pg;
-
 static int
-start_server(void **state)
+set_up_all(void **state)
 {
-    (void)state;
-    pg = tally_pg_new(NULL);
+    (void)tally_pg_share(state);
     signal(SIGXFSZ, SIG_IGN);    // a write beyond the limit fails instead
     return sodium_init() == -1 ? -1 : 0;
 }
 
 static int
-stop_server(void **state)
-{
-    (void)state;
-    tally_pg_destroy(&pg);
-    return 0;
-}
-
-static int
 set_up(void **state)
 {
-    *state = export_scene_new(tally_pg_fresh(pg));
+    *state = export_scene_new(tally_pg_fresh(tally_pg_shared()));
     return 0;
 }
 
@@ -533,5 +522,5 @@ main(int argc, char **argv)
         TEST(view_on_the_old_table_is_not_dropped_behind_its_owner),
         TEST(list_shows_every_state_newest_first),
     };
-    return cmocka_run_group_tests(tests, start_server, stop_server);
+    return cmocka_run_group_tests(tests, set_up_all, tally_pg_unshare);
 }

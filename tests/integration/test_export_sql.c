@@ -21,28 +21,17 @@
 
 #define MANY 5000    // three pages
 
-static tally_pg_t *pg;
-
 static int
-start_server(void **state)
+set_up_all(void **state)
 {
-    (void)state;
-    pg = tally_pg_new(NULL);
+    (void)tally_pg_share(state);
     return sodium_init() == -1 ? -1 : 0;
-}
-
-static int
-stop_server(void **state)
-{
-    (void)state;
-    tally_pg_destroy(&pg);
-    return 0;
 }
 
 static int
 set_up(void **state)
 {
-    *state = export_scene_new(tally_pg_fresh(pg));
+    *state = export_scene_new(tally_pg_fresh(tally_pg_shared()));
     return 0;
 }
 
@@ -107,7 +96,7 @@ real_surveys_come_out_value_by_value(void **state)
             export_scene_check(scene, formats[j]);
         }
         export_scene_destroy(&scene);
-        *state = scene = export_scene_new(tally_pg_fresh(pg));
+        *state = scene = export_scene_new(tally_pg_fresh(tally_pg_shared()));
     }
 }
 
@@ -502,5 +491,5 @@ main(int argc, char **argv)
         TEST(run_that_was_taken_over_meanwhile_does_not_write_on),
         TEST(part_that_is_gone_is_written_anew),
     };
-    return cmocka_run_group_tests(tests, start_server, stop_server);
+    return cmocka_run_group_tests(tests, set_up_all, tally_pg_unshare);
 }

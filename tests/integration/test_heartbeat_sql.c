@@ -19,36 +19,18 @@
 #define LEASE 500
 #define SECOND 1000000LL
 
-static tally_pg_t *pg;
-
 struct fixture {
     tally_db_t *db;
     tally_db_t *looker;
     int64_t now_us;
 };
 
-static int
-start_server(void **state)
-{
-    (void)state;
-    pg = tally_pg_new(NULL);
-    return 0;
-}
-
-static int
-stop_server(void **state)
-{
-    (void)state;
-    tally_pg_destroy(&pg);
-    return 0;
-}
-
 //  Messages 1 to 3 under one lease.
 static int
 set_up(void **state)
 {
     struct fixture *f = tally_alloc(sizeof *f);
-    const char *conninfo = tally_pg_fresh(pg);
+    const char *conninfo = tally_pg_fresh(tally_pg_shared());
     f->db = tally_db_new(conninfo, "test-heartbeat");
     f->looker = tally_db_new(conninfo, "test-looker");
     f->now_us = (int64_t)time(NULL) * SECOND;
@@ -248,5 +230,5 @@ main(int argc, char **argv)
         TEST(who_is_silent_for_a_day_is_forgotten),
         TEST(pings_flow_when_a_fresh_one_is_stored_and_none_waits),
     };
-    return cmocka_run_group_tests(tests, start_server, stop_server);
+    return cmocka_run_group_tests(tests, tally_pg_share, tally_pg_unshare);
 }

@@ -21,8 +21,6 @@
 
 #define ANSWER_MS 5000
 
-static tally_pg_t *pg;
-
 struct fixture {
     tally_tick_store_t *ticks;    // of the active broker
     tally_db_t *loop;             // its other connection
@@ -33,26 +31,10 @@ struct fixture {
 };
 
 static int
-start_server(void **state)
-{
-    (void)state;
-    pg = tally_pg_new(NULL);
-    return 0;
-}
-
-static int
-stop_server(void **state)
-{
-    (void)state;
-    tally_pg_destroy(&pg);
-    return 0;
-}
-
-static int
 set_up(void **state)
 {
     struct fixture *f = tally_alloc(sizeof *f);
-    const char *conninfo = tally_pg_fresh(pg);
+    const char *conninfo = tally_pg_fresh(tally_pg_shared());
     f->ticks = tally_tick_store_new(conninfo, true);
     f->loop = tally_db_new(conninfo, "tallyd-reader");
     f->other = tally_db_new(conninfo, "test-other");
@@ -332,7 +314,7 @@ static void
 standbys_are_seen_by_their_instance(void **state)
 {
     struct fixture *f = *state;
-    tally_watch_t *second = tally_watch_new(tally_pg_conninfo(pg), "there:8");
+    tally_watch_t *second = tally_watch_new(tally_pg_conninfo(tally_pg_shared()), "there:8");
     must(tally_watch_connect(second));
     must(tally_place_store_standbys(f->other, add_standby, f));
     tally_watch_destroy(&second);
@@ -398,5 +380,5 @@ main(int argc, char **argv)
         SCENE(standbys_are_seen_by_their_instance),
         SCENE(ticks_start_behind_words_that_are_not_answered),
     };
-    return cmocka_run_group_tests_name("place", tests, start_server, stop_server);
+    return cmocka_run_group_tests_name("place", tests, tally_pg_share, tally_pg_unshare);
 }

@@ -21,8 +21,6 @@
 
 #define SURVEYS 3    // of the random histories
 
-static tally_pg_t *pg;
-
 struct fixture {
     worker_scene_t *scene;
     void *responses, *statistics;    // states of the roles
@@ -33,26 +31,10 @@ struct fixture {
 };
 
 static int
-start_server(void **state)
-{
-    (void)state;
-    pg = tally_pg_new(NULL);
-    return 0;
-}
-
-static int
-stop_server(void **state)
-{
-    (void)state;
-    tally_pg_destroy(&pg);
-    return 0;
-}
-
-static int
 set_up(void **state)
 {
     struct fixture *f = tally_alloc(sizeof *f);
-    f->scene = worker_scene_new(tally_pg_fresh(pg));
+    f->scene = worker_scene_new(tally_pg_fresh(tally_pg_shared()));
     *state = f;
     return tally_responses_role.start(f->scene->worker, &f->responses) == -1
                    || tally_statistics_role.start(f->scene->worker, &f->statistics) == -1
@@ -536,5 +518,5 @@ main(int argc, char **argv)
         TEST(recomputation_whose_blocks_were_buried_is_given_up),
         TEST(random_histories_end_exactly),
     };
-    return cmocka_run_group_tests(tests, start_server, stop_server);
+    return cmocka_run_group_tests(tests, tally_pg_share, tally_pg_unshare);
 }

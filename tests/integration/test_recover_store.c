@@ -18,8 +18,6 @@
 #include "lib/log.h"
 #include "tests/integration/pg.h"
 
-static tally_pg_t *pg;
-
 struct fixture {
     tally_recover_store_t *store;
     tally_db_t *db;     // what others do
@@ -28,26 +26,10 @@ struct fixture {
 };
 
 static int
-start_server(void **state)
-{
-    (void)state;
-    pg = tally_pg_new(NULL);
-    return 0;
-}
-
-static int
-stop_server(void **state)
-{
-    (void)state;
-    tally_pg_destroy(&pg);
-    return 0;
-}
-
-static int
 set_up(void **state)
 {
     struct fixture *f = tally_alloc(sizeof *f);
-    const char *conninfo = tally_pg_fresh(pg);
+    const char *conninfo = tally_pg_fresh(tally_pg_shared());
     f->store = tally_recover_store_new(conninfo);
     f->db = tally_db_new(conninfo, "test-db");
     *state = f;
@@ -433,10 +415,10 @@ reading_goes_on_after_a_restart_of_the_server(void **state)
     bool found = true;
     tally_sender_row_t row;
     must(tally_recover_store_sender(f->store, nobody, &found, &row));
-    tally_pg_stop(pg);
+    tally_pg_stop(tally_pg_shared());
     assert_int_equal(tally_recover_store_sender(f->store, nobody, &found, &row), TALLY_DB_RETRY);
     assert_true(strlen(tally_recover_store_error(f->store)) > 0);
-    tally_pg_start(pg);
+    tally_pg_start(tally_pg_shared());
     must(tally_recover_store_sender(f->store, nobody, &found, &row));
     assert_false(found);
 }
@@ -485,5 +467,5 @@ main(int argc, char **argv)
         SCENE(who_holds_the_oldest_snapshot_is_known),
         SCENE(reading_goes_on_after_a_restart_of_the_server),
     };
-    return cmocka_run_group_tests_name("recover_store", tests, start_server, stop_server);
+    return cmocka_run_group_tests_name("recover_store", tests, tally_pg_share, tally_pg_unshare);
 }

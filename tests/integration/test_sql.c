@@ -20,8 +20,6 @@
 #include "lib/log.h"
 #include "tests/integration/pg.h"
 
-static tally_pg_t *pg;
-
 struct fixture {
     tally_db_t *worker;
     tally_db_t *rival;    // another worker, or the broker
@@ -57,26 +55,10 @@ static const char *const scene_sql =
     "create table effect (what text)";
 
 static int
-start_server(void **state)
-{
-    (void)state;
-    pg = tally_pg_new(NULL);
-    return 0;
-}
-
-static int
-stop_server(void **state)
-{
-    (void)state;
-    tally_pg_destroy(&pg);
-    return 0;
-}
-
-static int
 set_up(void **state)
 {
     struct fixture *f = tally_alloc(sizeof *f);
-    const char *conninfo = tally_pg_fresh(pg);
+    const char *conninfo = tally_pg_fresh(tally_pg_shared());
     f->worker = tally_db_new(conninfo, "test-worker");
     f->rival = tally_db_new(conninfo, "test-rival");
     f->looker = tally_db_new(conninfo, "test-looker");
@@ -574,5 +556,5 @@ main(int argc, char **argv)
         SCENE(send_keeps_its_limits),
         SCENE(strangers_may_call_nothing),
     };
-    return cmocka_run_group_tests_name("sql", tests, start_server, stop_server);
+    return cmocka_run_group_tests_name("sql", tests, tally_pg_share, tally_pg_unshare);
 }

@@ -8,32 +8,17 @@
 
 #include <cmocka.h>
 
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "broker/tick_store.h"
 #include "lib/alloc.h"
-#include "lib/clock.h"
 #include "lib/log.h"
 #include "tests/integration/pg.h"
-
-#define EPOCH 5
-#define ACME 7
-
-static tally_pg_t *pg;
-
-struct fixture {
-    tally_tick_store_t *store;
-    tally_db_t *looker;
-    tally_plan_t *plan;
-    const tally_tick_result_t *result;
-};
+#include "tests/integration/tick_scene.h"
 
 //  Dead letters 1 and 2 of acme, of which 2 is a blob, and 1 of another tenant.
 static const char *const scene_sql =
-    "update tally.broker set epoch = 5;"
-    "insert into tally.tenant (id, name) values (7, 'acme'), (8, 'other');"
+    "insert into tally.tenant (id, name) values (8, 'other');"
     "insert into tally.dead_letter (tenant, id, queue, priority, is_blob, created_at, reason, "
     "history,"
     " deliveries, failures, crashes, key, sender, sequence, item, body) values"
@@ -44,85 +29,24 @@ static const char *const scene_sql =
     "insert into tally.blob (tenant, id, body) values (7, 2, 'two')";
 
 static int
-start_server(void **state)
-{
-    (void)state;
-    pg = tally_pg_new(NULL);
-    return 0;
-}
-
-static int
-stop_server(void **state)
-{
-    (void)state;
-    tally_pg_destroy(&pg);
-    return 0;
-}
-
-static int
 set_up(void **state)
 {
-    struct fixture *f = tally_alloc(sizeof *f);
-    const char *conninfo = tally_pg_fresh(pg);
-    f->store = tally_tick_store_new(conninfo, true);
-    f->looker = tally_db_new(conninfo, "test-looker");
-    f->plan = tally_plan_new();
-    *state = f;
-    bool ready = tally_db_script(f->looker, scene_sql) == TALLY_DB_DONE
-                 && tally_tick_store_connect(f->store) == TALLY_DB_DONE;
-    return ready ? 0 : -1;
+    *state = tally_alloc(sizeof(tick_scene_t));
+    return tick_scene_open(*state, scene_sql);
 }
 
 static int
 tear_down(void **state)
 {
-    struct fixture *f = *state;
-    tally_tick_store_destroy(&f->store);
-    tally_db_destroy(&f->looker);
-    tally_plan_destroy(&f->plan);
-    free(f);
+    tick_scene_close(*state);
+    free(*state);
     return 0;
-}
-
-static void
-must(tally_db_outcome_t outcome)
-{
-    assert_int_equal(outcome, TALLY_DB_DONE);
-}
-
-static void
-tick(struct fixture *f)
-{
-    f->plan->number++;
-    tally_tick_store_start(f->store, EPOCH, f->plan);
-    int64_t give_up_at_ms = tally_clock_now_ms() + 10000;
-    tally_db_outcome_t outcome;
-    while (!tally_tick_store_advance(f->store, &outcome, &f->result)) {
-        assert_true(tally_clock_now_ms() < give_up_at_ms);
-        struct pollfd item = {.fd = tally_tick_store_fd(f->store), .events = POLLIN};
-        poll(&item, 1, 100);
-    }
-    must(outcome);
-    uint64_t number = f->plan->number;
-    tally_plan_clear(f->plan);
-    f->plan->number = number;
-}
-
-static void
-assert_text(struct fixture *f, const char *sql, const char *expected)
-{
-    tally_rows_t rows;
-    must(tally_db_run(f->looker, sql, NULL, &rows));
-    assert_int_equal(rows.rows, 1);
-    tally_bytes_t text = tally_rows_bytes(&rows, 0, 0);
-    assert_int_equal(text.size, strlen(expected));
-    assert_memory_equal(text.data, expected, text.size);
 }
 
 //  ---- queues and tenants -------------------------------------------------------------------------
 
 static tally_queue_row_t *
-plan_queue(struct fixture *f, const char *name, int32_t visibility_ms)
+plan_queue(tick_scene_t *f, const char *name, int32_t visibility_ms)
 {
     tally_queue_row_t *row = TALLY_PUSH(&f->plan->queues);
     snprintf(row->name, sizeof row->name, "%s", name);
@@ -142,9 +66,9 @@ plan_queue(struct fixture *f, const char *name, int32_t visibility_ms)
 static void
 queues_are_made_and_changed_by_name(void **state)
 {
-    struct fixture *f = *state;
+    tick_scene_t *f = *state;
     plan_queue(f, "fresh", 1000)->exclusive = true;
-    tick(f);
+    tick_scene_commit(f);
     assert_int_equal(f->result->queues.count, 1);
     const tally_queue_row_t row = f->result->queues.items[0];
     assert_true(row.id > 0);
@@ -156,24 +80,25 @@ queues_are_made_and_changed_by_name(void **state)
     plan_queue(f, "fresh", 2000);
     plan_queue(f, "fresh", 3000)->keep_blobs = true;    // of two in one tick the last counts
     plan_queue(f, "export", 4000);
-    tick(f);
+    tick_scene_commit(f);
     assert_int_equal(f->result->queues.count, 2);
     size_t at = strcmp(f->result->queues.items[0].name, "fresh") == 0 ? 0 : 1;
     assert_int_equal(f->result->queues.items[at].id, row.id);
-    assert_text(
+    tick_scene_assert_text(
         f,
         "select format('%s %s %s %s %s %s %s %s %s %s %s %s', visibility_ms, failures_max, "
         "crashes_max,"
         " retry_ms, retry_ms_max, batch_max, window_ms, window_count, exclusive, keep_blobs,"
         " result_kept_ms, dedupe_kept_ms) from tally.queue where name = 'fresh'",
         "3000 2 3 4 5 6 7 8 f t 9 10");
-    assert_text(f, "select visibility_ms::text from tally.queue where name = 'export'", "4000");
+    tick_scene_assert_text(f, "select visibility_ms::text from tally.queue where name = 'export'",
+                           "4000");
 }
 
 static void
 tenants_are_made_once_and_their_limits_changed(void **state)
 {
-    struct fixture *f = *state;
+    tick_scene_t *f = *state;
     for (uint32_t i = 0; i < 2; i++) {
         tally_tenant_row_t *row = TALLY_PUSH(&f->plan->tenants);
         row->id = 20 + i;
@@ -187,39 +112,41 @@ tenants_are_made_once_and_their_limits_changed(void **state)
                                     .bytes_max = 40,
                                     .leased_max = 50};
     }
-    tick(f);
-    assert_text(f, "select string_agg(id || name, ' ' order by id) from tally.tenant where id > 1",
-                "7acme 8other 20new");
-    assert_text(f,
-                "select format('%s %s %s %s', weight, messages_max, bytes_max, leased_max) from "
-                "tally.tenant"
-                " where id = 20",
-                "3 30 40 50");
+    tick_scene_commit(f);
+    tick_scene_assert_text(
+        f, "select string_agg(id || name, ' ' order by id) from tally.tenant where id > 1",
+        "7acme 8other 20new");
+    tick_scene_assert_text(
+        f,
+        "select format('%s %s %s %s', weight, messages_max, bytes_max, leased_max) from "
+        "tally.tenant"
+        " where id = 20",
+        "3 30 40 50");
 }
 
 //  ---- dead letters -------------------------------------------------------------------------------
 
 static void
-plan_dead(struct fixture *f, bool retry, uint64_t message)
+plan_dead(tick_scene_t *f, bool retry, uint64_t message)
 {
     tally_plan_fetch_t *fetch = retry ? TALLY_PUSH(&f->plan->retried)
                                       : TALLY_PUSH(&f->plan->dropped);
-    fetch->tenant = ACME;
+    fetch->tenant = TICK_SCENE_TENANT;
     fetch->message = message;
 }
 
 static void
 dead_letter_retried_is_a_message_again(void **state)
 {
-    struct fixture *f = *state;
+    tick_scene_t *f = *state;
     plan_dead(f, true, 1);
     plan_dead(f, true, 2);
     plan_dead(f, true, 99);
-    tick(f);
+    tick_scene_commit(f);
     assert_int_equal(f->result->retried.count, 2);
     size_t at = f->result->retried.items[0].id == 1 ? 0 : 1;
     const tally_message_row_t *row = &f->result->retried.items[at];
-    assert_int_equal(row->tenant, ACME);
+    assert_int_equal(row->tenant, TICK_SCENE_TENANT);
     assert_int_equal(row->priority, 3);
     assert_true(row->past_window);
     assert_true(row->asked);
@@ -228,27 +155,28 @@ dead_letter_retried_is_a_message_again(void **state)
     assert_true(row->age_ms >= 3600 * 1000);
     assert_true(tally_bytes_equal(row->key, tally_bytes_of("k")));
     assert_true(f->result->retried.items[1 - at].is_blob);
-    assert_text(
+    tick_scene_assert_text(
         f, "select history::text || convert_from(body, 'UTF8') from tally.message where id = 1",
         "{first,why,\"retried by operator\"}one");
-    assert_text(f, "select string_agg(tenant || '.' || id, ' ') from tally.dead_letter", "8.1");
-    assert_text(f, "select count(*)::text from tally.blob", "1");
+    tick_scene_assert_text(f, "select string_agg(tenant || '.' || id, ' ') from tally.dead_letter",
+                           "8.1");
+    tick_scene_assert_text(f, "select count(*)::text from tally.blob", "1");
 }
 
 static void
 dead_letter_dropped_is_gone_with_its_blob(void **state)
 {
-    struct fixture *f = *state;
+    tick_scene_t *f = *state;
     plan_dead(f, false, 2);
     plan_dead(f, false, 99);
-    tick(f);
+    tick_scene_commit(f);
     assert_int_equal(f->result->dropped.count, 1);
-    assert_int_equal(f->result->dropped.items[0].tenant, ACME);
+    assert_int_equal(f->result->dropped.items[0].tenant, TICK_SCENE_TENANT);
     assert_int_equal(f->result->dropped.items[0].message, 2);
-    assert_text(
+    tick_scene_assert_text(
         f, "select string_agg(tenant || '.' || id, ' ' order by tenant) from tally.dead_letter",
         "7.1 8.1");
-    assert_text(f, "select count(*)::text from tally.blob", "0");
+    tick_scene_assert_text(f, "select count(*)::text from tally.blob", "0");
 }
 
 //  ---- housekeeping -------------------------------------------------------------------------------
@@ -256,8 +184,8 @@ dead_letter_dropped_is_gone_with_its_blob(void **state)
 static void
 housekeeping_takes_what_is_past_its_time_and_nothing_else(void **state)
 {
-    struct fixture *f = *state;
-    must(tally_db_script(
+    tick_scene_t *f = *state;
+    tick_scene_must(tally_db_script(
         f->looker,
         "insert into tally.result (sender, sequence, item, tenant, outcome, body, until)"
         " select gen_random_uuid(), g, 0, 7, 1, '', now() + (g - 3) * interval '1 min' from "
@@ -272,30 +200,31 @@ housekeeping_takes_what_is_past_its_time_and_nothing_else(void **state)
         "insert into tally.tick (epoch, number) values (4, 20000), (3, 1)"));
     f->plan->number = 10004;
     f->plan->housekeep = true;
-    tick(f);
-    assert_text(f, "select string_agg(sequence::text, ' ' order by sequence) from tally.result",
-                "4 5 6");
-    assert_text(f, "select string_agg(message::text, ' ' order by message) from tally.dedupe",
-                "4 5 6");
-    assert_text(f, "select string_agg(last::text, ' ') from tally.sender", "2");
-    assert_text(f, "select string_agg(epoch || '.' || number, ' ' order by number) from tally.tick",
-                "5.5 5.6 5.7 5.8 5.9 5.10005");
+    tick_scene_commit(f);
+    tick_scene_assert_text(
+        f, "select string_agg(sequence::text, ' ' order by sequence) from tally.result", "4 5 6");
+    tick_scene_assert_text(
+        f, "select string_agg(message::text, ' ' order by message) from tally.dedupe", "4 5 6");
+    tick_scene_assert_text(f, "select string_agg(last::text, ' ') from tally.sender", "2");
+    tick_scene_assert_text(
+        f, "select string_agg(epoch || '.' || number, ' ' order by number) from tally.tick",
+        "5.5 5.6 5.7 5.8 5.9 5.10005");
 }
 
 static void
 housekeeping_of_a_full_house_stays_short(void **state)
 {
-    struct fixture *f = *state;
-    must(tally_db_script(
+    tick_scene_t *f = *state;
+    tick_scene_must(tally_db_script(
         f->looker, "insert into tally.result (sender, sequence, item, tenant, outcome, body, until)"
                    " select gen_random_uuid(), g, 0, 7, 1, '', now() - interval '1 min'"
                    " from generate_series(1, 6000) g"));
     f->plan->housekeep = true;
-    tick(f);
-    assert_text(f, "select count(*)::text from tally.result", "1000");
+    tick_scene_commit(f);
+    tick_scene_assert_text(f, "select count(*)::text from tally.result", "1000");
     f->plan->housekeep = true;
-    tick(f);
-    assert_text(f, "select count(*)::text from tally.result", "0");
+    tick_scene_commit(f);
+    tick_scene_assert_text(f, "select count(*)::text from tally.result", "0");
 }
 
 #define SCENE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -315,5 +244,5 @@ main(int argc, char **argv)
         SCENE(housekeeping_takes_what_is_past_its_time_and_nothing_else),
         SCENE(housekeeping_of_a_full_house_stays_short),
     };
-    return cmocka_run_group_tests_name("tick_admin", tests, start_server, stop_server);
+    return cmocka_run_group_tests_name("tick_admin", tests, tally_pg_share, tally_pg_unshare);
 }

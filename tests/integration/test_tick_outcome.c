@@ -15,92 +15,45 @@
 
 #include "broker/recover_store.h"
 #include "broker/tick_lock.h"
-#include "broker/tick_store.h"
 #include "lib/alloc.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "tests/integration/pg.h"
+#include "tests/integration/tick_scene.h"
 
-#define EPOCH 5
 #define BULK_BYTES (20 * 1024 * 1024)    // more than sockets buffer
 
-static tally_pg_t *pg;
-
 struct fixture {
-    tally_tick_store_t *store;
+    tick_scene_t scene;
     tally_recover_store_t *reader;
-    tally_db_t *looker;
-    tally_plan_t *plan;
-    tally_db_outcome_t outcome;
-    const tally_tick_result_t *result;
     uint8_t *bulk;
 };
-
-static int
-start_server(void **state)
-{
-    (void)state;
-    pg = tally_pg_new(NULL);
-    return 0;
-}
-
-static int
-stop_server(void **state)
-{
-    (void)state;
-    tally_pg_destroy(&pg);
-    return 0;
-}
 
 static int
 set_up(void **state)
 {
     struct fixture *f = tally_alloc(sizeof *f);
-    const char *conninfo = tally_pg_fresh(pg);
-    f->store = tally_tick_store_new(conninfo, true);
-    f->reader = tally_recover_store_new(conninfo);
-    f->looker = tally_db_new(conninfo, "test-looker");
-    f->plan = tally_plan_new();
     *state = f;
-    const char *sql = "update tally.broker set epoch = 5;"
-                      "insert into tally.tenant (id, name) values (7, 'acme')";
-    bool ready = tally_db_script(f->looker, sql) == TALLY_DB_DONE
-                 && tally_tick_store_connect(f->store) == TALLY_DB_DONE;
-    return ready ? 0 : -1;
+    int rc = tick_scene_open(&f->scene, NULL);
+    f->reader = tally_recover_store_new(tally_pg_conninfo(tally_pg_shared()));
+    return rc;
 }
 
 static int
 tear_down(void **state)
 {
     struct fixture *f = *state;
-    tally_tick_store_destroy(&f->store);
+    tick_scene_close(&f->scene);
     tally_recover_store_destroy(&f->reader);
-    tally_db_destroy(&f->looker);
-    tally_plan_destroy(&f->plan);
     free(f->bulk);
     free(f);
     return 0;
 }
 
 static void
-must(tally_db_outcome_t outcome)
-{
-    assert_int_equal(outcome, TALLY_DB_DONE);
-}
-
-static int64_t
-look(struct fixture *f, const char *sql)
-{
-    tally_rows_t rows;
-    must(tally_db_run(f->looker, sql, NULL, &rows));
-    assert_int_equal(rows.rows, 1);
-    return tally_rows_int8(&rows, 0, 0);
-}
-
-static void
 plan_message(struct fixture *f, uint64_t id, tally_bytes_t body)
 {
-    tally_plan_message_t *message = TALLY_PUSH(&f->plan->messages);
+    tally_plan_message_t *message = TALLY_PUSH(&f->scene.plan->messages);
     message->id = id;
     message->tenant = 7;
     message->queue = 1;
@@ -120,52 +73,15 @@ plan_bulk(struct fixture *f, uint64_t first, size_t count)
     }
 }
 
-static void
-start(struct fixture *f, uint64_t epoch)
-{
-    f->plan->number++;
-    tally_tick_store_start(f->store, epoch, f->plan);
-    assert_true(tally_tick_store_busy(f->store));
-}
-
-//  Goes on until the outcome is known (true), or until nothing moves for that long.
-static bool
-go_on(struct fixture *f, int still_ms)
-{
-    int64_t give_up_at_ms = tally_clock_now_ms() + 20000;
-    while (!tally_tick_store_advance(f->store, &f->outcome, &f->result)) {
-        assert_true(tally_clock_now_ms() < give_up_at_ms);
-        short events = tally_tick_store_wants_write(f->store) ? POLLIN | POLLOUT : POLLIN;
-        struct pollfd item = {.fd = tally_tick_store_fd(f->store), .events = events};
-        if (poll(&item, 1, still_ms) == 0) {
-            return false;
-        }
-    }
-    uint64_t number = f->plan->number;
-    tally_plan_clear(f->plan);
-    f->plan->number = number;
-    return true;
-}
-
-static tally_db_outcome_t
-tick(struct fixture *f, uint64_t epoch)
-{
-    if (!tally_tick_store_connected(f->store)) {
-        must(tally_tick_store_connect(f->store));
-    }
-    start(f, epoch);
-    assert_true(go_on(f, 10000));
-    assert_false(tally_tick_store_busy(f->store));
-    return f->outcome;
-}
-
 //  The store is good for the next tick, on this connection or on a new one.
 static void
 assert_goes_on(struct fixture *f)
 {
     plan_message(f, 1u << 20, tally_bytes_of("next"));
-    must(tick(f, EPOCH));
-    assert_int_equal(look(f, "select count(*) from tally.message where id = 1048576"), 1);
+    tick_scene_must(tick_scene_tick(&f->scene, TICK_SCENE_EPOCH));
+    assert_int_equal(tick_scene_look(&f->scene,
+                                     "select count(*) from tally.message where id = 1048576"),
+                     1);
 }
 
 static const char *const count_sql = "select count(*) from tally.message where id = 1000";
@@ -178,26 +94,26 @@ static void
 tick_leaves_its_record_even_when_it_wrote_nothing_else(void **state)
 {
     struct fixture *f = *state;
-    must(tick(f, EPOCH));
-    assert_int_equal(look(f, recorded_sql), 1);
+    tick_scene_must(tick_scene_tick(&f->scene, TICK_SCENE_EPOCH));
+    assert_int_equal(tick_scene_look(&f->scene, recorded_sql), 1);
     plan_message(f, 1000, tally_bytes_of("body"));
-    must(tick(f, EPOCH));
-    assert_int_equal(look(f, count_sql), 1);
-    assert_int_equal(look(f, "select count(*) from tally.tick"), 2);
+    tick_scene_must(tick_scene_tick(&f->scene, TICK_SCENE_EPOCH));
+    assert_int_equal(tick_scene_look(&f->scene, count_sql), 1);
+    assert_int_equal(tick_scene_look(&f->scene, "select count(*) from tally.tick"), 2);
 }
 
 static void
 broker_of_another_epoch_cannot_write(void **state)
 {
     struct fixture *f = *state;
-    const uint64_t epochs[] = {EPOCH - 1, EPOCH + 1};
+    const uint64_t epochs[] = {TICK_SCENE_EPOCH - 1, TICK_SCENE_EPOCH + 1};
     for (size_t i = 0; i < 2; i++) {
         plan_message(f, 1000, tally_bytes_of("body"));
-        assert_int_equal(tick(f, epochs[i]), TALLY_DB_REJECT);
-        assert_string_equal(tally_tick_store_sqlstate(f->store), "TY005");
+        assert_int_equal(tick_scene_tick(&f->scene, epochs[i]), TALLY_DB_REJECT);
+        assert_string_equal(tally_tick_store_sqlstate(f->scene.store), "TY005");
     }
-    assert_int_equal(look(f, count_sql), 0);
-    assert_int_equal(look(f, "select count(*) from tally.tick"), 0);
+    assert_int_equal(tick_scene_look(&f->scene, count_sql), 0);
+    assert_int_equal(tick_scene_look(&f->scene, "select count(*) from tally.tick"), 0);
     assert_goes_on(f);
 }
 
@@ -208,18 +124,19 @@ tick_beside_a_takeover_writes_nothing(void **state)
     struct fixture *f = *state;
     tally_params_t lock = {0};
     tally_params_int8(&lock, TALLY_TICK_LOCK);
-    must(tally_db_begin(f->looker, TALLY_DB_READ_COMMITTED));
-    tally_db_outcome_t locked = tally_db_run(f->looker, "select pg_advisory_xact_lock($1)", &lock,
-                                             NULL);
+    tick_scene_must(tally_db_begin(f->scene.looker, TALLY_DB_READ_COMMITTED));
+    tally_db_outcome_t locked = tally_db_run(f->scene.looker, "select pg_advisory_xact_lock($1)",
+                                             &lock, NULL);
     tally_params_free(&lock);
-    must(locked);
-    must(tally_db_run(f->looker, "update tally.broker set epoch = 6", NULL, NULL));
+    tick_scene_must(locked);
+    tick_scene_must(tally_db_run(f->scene.looker, "update tally.broker set epoch = 6", NULL, NULL));
     plan_message(f, 1000, tally_bytes_of("body"));
-    assert_int_equal(tick(f, EPOCH), TALLY_DB_RETRY);    // it does not wait for long either
-    must(tally_db_commit(f->looker));
+    assert_int_equal(tick_scene_tick(&f->scene, TICK_SCENE_EPOCH),
+                     TALLY_DB_RETRY);    // it does not wait for long either
+    tick_scene_must(tally_db_commit(f->scene.looker));
     plan_message(f, 1000, tally_bytes_of("body"));
-    assert_int_equal(tick(f, EPOCH), TALLY_DB_REJECT);
-    assert_int_equal(look(f, count_sql), 0);
+    assert_int_equal(tick_scene_tick(&f->scene, TICK_SCENE_EPOCH), TALLY_DB_REJECT);
+    assert_int_equal(tick_scene_look(&f->scene, count_sql), 0);
 }
 
 static void
@@ -229,17 +146,17 @@ tick_that_breaks_a_constraint_is_rejected_as_a_whole(void **state)
     plan_message(f, 1000, tally_bytes_of("body"));
     plan_message(f, 1001, tally_bytes_of("body"));
     plan_message(f, 1001, tally_bytes_of("the same id"));
-    assert_int_equal(tick(f, EPOCH), TALLY_DB_REJECT);
-    assert_string_equal(tally_tick_store_sqlstate(f->store), "23505");
-    assert_int_equal(look(f, count_sql), 0);
-    assert_int_equal(look(f, recorded_sql), 0);
+    assert_int_equal(tick_scene_tick(&f->scene, TICK_SCENE_EPOCH), TALLY_DB_REJECT);
+    assert_string_equal(tally_tick_store_sqlstate(f->scene.store), "23505");
+    assert_int_equal(tick_scene_look(&f->scene, count_sql), 0);
+    assert_int_equal(tick_scene_look(&f->scene, recorded_sql), 0);
     assert_goes_on(f);
 }
 
 static void
 plan_fetch(struct fixture *f, uint64_t id)
 {
-    tally_plan_fetch_t *fetch = TALLY_PUSH(&f->plan->fetches);
+    tally_plan_fetch_t *fetch = TALLY_PUSH(&f->scene.plan->fetches);
     fetch->tenant = 7;
     fetch->message = id;
 }
@@ -250,20 +167,22 @@ statement_whose_result_changed_is_nobodys_fault(void **state)
 {
     struct fixture *f = *state;
     plan_message(f, 1000, tally_bytes_of("body"));
-    must(tick(f, EPOCH));
+    tick_scene_must(tick_scene_tick(&f->scene, TICK_SCENE_EPOCH));
     plan_fetch(f, 1000);
-    must(tick(f, EPOCH));
-    must(tally_db_script(f->looker,
-                         "drop view tally.messages, tally.exports; alter table tally.message"
-                         " alter body type text using convert_from(body, 'UTF8')"));
+    tick_scene_must(tick_scene_tick(&f->scene, TICK_SCENE_EPOCH));
+    tick_scene_must(
+        tally_db_script(f->scene.looker,
+                        "drop view tally.messages, tally.exports; alter table tally.message"
+                        " alter body type text using convert_from(body, 'UTF8')"));
     plan_fetch(f, 1000);
-    assert_int_equal(tick(f, EPOCH), TALLY_DB_RETRY);
-    assert_false(tally_tick_store_connected(f->store));
-    must(tally_db_script(f->looker, "alter table tally.message alter body type bytea"
+    assert_int_equal(tick_scene_tick(&f->scene, TICK_SCENE_EPOCH), TALLY_DB_RETRY);
+    assert_false(tally_tick_store_connected(f->scene.store));
+    tick_scene_must(tally_db_script(f->scene.looker,
+                                    "alter table tally.message alter body type bytea"
                                     " using convert_to(body, 'UTF8')"));
     plan_fetch(f, 1000);
-    must(tick(f, EPOCH));
-    assert_int_equal(f->result->fetched_count, 1);
+    tick_scene_must(tick_scene_tick(&f->scene, TICK_SCENE_EPOCH));
+    assert_int_equal(f->scene.result->fetched_count, 1);
     assert_goes_on(f);
 }
 
@@ -271,15 +190,15 @@ static void
 tick_never_waits_long_for_a_lock(void **state)
 {
     struct fixture *f = *state;
-    must(tally_db_begin(f->looker, TALLY_DB_READ_COMMITTED));
-    must(tally_db_run(f->looker, "lock table tally.message", NULL, NULL));
+    tick_scene_must(tally_db_begin(f->scene.looker, TALLY_DB_READ_COMMITTED));
+    tick_scene_must(tally_db_run(f->scene.looker, "lock table tally.message", NULL, NULL));
     plan_message(f, 1000, tally_bytes_of("body"));
     int64_t began_ms = tally_clock_now_ms();
-    assert_int_equal(tick(f, EPOCH), TALLY_DB_RETRY);
+    assert_int_equal(tick_scene_tick(&f->scene, TICK_SCENE_EPOCH), TALLY_DB_RETRY);
     assert_true(tally_clock_now_ms() - began_ms < 2000);
-    assert_string_equal(tally_tick_store_sqlstate(f->store), "55P03");
-    tally_db_rollback(f->looker);
-    assert_int_equal(look(f, count_sql), 0);
+    assert_string_equal(tally_tick_store_sqlstate(f->scene.store), "55P03");
+    tally_db_rollback(f->scene.looker);
+    assert_int_equal(tick_scene_look(&f->scene, count_sql), 0);
     assert_goes_on(f);
 }
 
@@ -288,17 +207,17 @@ tick_larger_than_any_buffer_goes_through_while_answers_come_back(void **state)
 {
     struct fixture *f = *state;
     plan_bulk(f, 1000, 16000);
-    must(tick(f, EPOCH));
+    tick_scene_must(tick_scene_tick(&f->scene, TICK_SCENE_EPOCH));
     plan_bulk(f, 100000, 400);
     for (uint64_t i = 0; i < 16000; i++) {
-        tally_plan_fetch_t *fetch = TALLY_PUSH(&f->plan->fetches);
+        tally_plan_fetch_t *fetch = TALLY_PUSH(&f->scene.plan->fetches);
         fetch->tenant = 7;
         fetch->message = 1000 + i;
     }
-    must(tick(f, EPOCH));
-    assert_int_equal(f->result->fetched_count, 16000);
-    assert_int_equal(f->result->fetched[15999].body.size, BULK_BYTES / 16000);
-    assert_int_equal(look(f, "select count(*) from tally.message"), 16400);
+    tick_scene_must(tick_scene_tick(&f->scene, TICK_SCENE_EPOCH));
+    assert_int_equal(f->scene.result->fetched_count, 16000);
+    assert_int_equal(f->scene.result->fetched[15999].body.size, BULK_BYTES / 16000);
+    assert_int_equal(tick_scene_look(&f->scene, "select count(*) from tally.message"), 16400);
 }
 
 //  Plain ones, those with a key and blobs in turns, in several parts each; every body is another.
@@ -312,19 +231,21 @@ bodies_that_go_in_parts_arrive_each_once_and_whole(void **state)
         uint8_t *body = f->bulk + i * (BYTES + COUNT);
         memset(body, (int)i, BYTES + i);
         plan_message(f, 1000 + i, (tally_bytes_t){body, BYTES + i});
-        f->plan->messages.items[i].is_blob = i % 3 == 1;
-        f->plan->messages.items[i].key = tally_bytes_of(i % 3 == 2 ? "key" : "");
+        f->scene.plan->messages.items[i].is_blob = i % 3 == 1;
+        f->scene.plan->messages.items[i].key = tally_bytes_of(i % 3 == 2 ? "key" : "");
     }
-    must(tick(f, EPOCH));
-    assert_int_equal(look(f, "select count(*) from tally.message"), COUNT);
-    assert_int_equal(look(f, "select count(*) from tally.blob"), COUNT / 3);
+    tick_scene_must(tick_scene_tick(&f->scene, TICK_SCENE_EPOCH));
+    assert_int_equal(tick_scene_look(&f->scene, "select count(*) from tally.message"), COUNT);
+    assert_int_equal(tick_scene_look(&f->scene, "select count(*) from tally.blob"), COUNT / 3);
     assert_int_equal(
-        look(f, "select count(*) from tally.message m left join tally.blob b using (tenant, id) "
-                "where is_blob = (id % 3 = 2) and (key is not null) = (id % 3 = 0) "
-                "and case when is_blob then m.body = '' and b.body = decode(repeat("
-                "lpad(to_hex(id - 1000), 2, '0'), (id - 1000 + 40000)::int), 'hex') else "
-                "m.body = decode(repeat(lpad(to_hex(id - 1000), 2, '0'), "
-                "(id - 1000 + 40000)::int), 'hex') end"),
+        tick_scene_look(
+            &f->scene,
+            "select count(*) from tally.message m left join tally.blob b using (tenant, id) "
+            "where is_blob = (id % 3 = 2) and (key is not null) = (id % 3 = 0) "
+            "and case when is_blob then m.body = '' and b.body = decode(repeat("
+            "lpad(to_hex(id - 1000), 2, '0'), (id - 1000 + 40000)::int), 'hex') else "
+            "m.body = decode(repeat(lpad(to_hex(id - 1000), 2, '0'), "
+            "(id - 1000 + 40000)::int), 'hex') end"),
         COUNT);
 }
 
@@ -334,12 +255,12 @@ static void
 server_that_forgets_on_power_loss_is_refused(void **state)
 {
     struct fixture *f = *state;
-    tally_tick_store_destroy(&f->store);
-    f->store = tally_tick_store_new(tally_pg_conninfo(pg), false);
-    assert_int_equal(tally_tick_store_connect(f->store), TALLY_DB_REJECT);
-    assert_non_null(strstr(tally_tick_store_error(f->store), "fsync"));
-    assert_false(tally_tick_store_connected(f->store));
-    assert_int_equal(tally_tick_store_fd(f->store), -1);
+    tally_tick_store_destroy(&f->scene.store);
+    f->scene.store = tally_tick_store_new(tally_pg_conninfo(tally_pg_shared()), false);
+    assert_int_equal(tally_tick_store_connect(f->scene.store), TALLY_DB_REJECT);
+    assert_non_null(strstr(tally_tick_store_error(f->scene.store), "fsync"));
+    assert_false(tally_tick_store_connected(f->scene.store));
+    assert_int_equal(tally_tick_store_fd(f->scene.store), -1);
 }
 
 //  A server of its own, since fsync and full_page_writes are the whole server's.
@@ -375,11 +296,11 @@ static void
 server_that_is_away_means_retry(void **state)
 {
     struct fixture *f = *state;
-    tally_tick_store_destroy(&f->store);
-    f->store = tally_tick_store_new("host=/nonexistent dbname=x", true);
-    assert_int_equal(tally_tick_store_connect(f->store), TALLY_DB_RETRY);
-    assert_false(tally_tick_store_connected(f->store));
-    assert_true(strlen(tally_tick_store_error(f->store)) > 0);
+    tally_tick_store_destroy(&f->scene.store);
+    f->scene.store = tally_tick_store_new("host=/nonexistent dbname=x", true);
+    assert_int_equal(tally_tick_store_connect(f->scene.store), TALLY_DB_RETRY);
+    assert_false(tally_tick_store_connected(f->scene.store));
+    assert_true(strlen(tally_tick_store_error(f->scene.store)) > 0);
 }
 
 //  ---- lost connections -----------------------------------------------------------------------------------
@@ -387,8 +308,10 @@ server_that_is_away_means_retry(void **state)
 static pid_t
 find_backend(struct fixture *f)
 {
-    return (pid_t)look(f, "select pid from pg_stat_activity where datname = current_database()"
-                          " and pid <> pg_backend_pid() and backend_type = 'client backend'");
+    return (
+        pid_t)tick_scene_look(&f->scene,
+                              "select pid from pg_stat_activity where datname = current_database()"
+                              " and pid <> pg_backend_pid() and backend_type = 'client backend'");
 }
 
 static void
@@ -398,15 +321,15 @@ connection_lost_before_commit_went_out_is_never_done(void **state)
     pid_t backend = find_backend(f);
     assert_int_equal(kill(backend, SIGSTOP), 0);
     plan_bulk(f, 1000, 400);
-    start(f, EPOCH);
-    assert_false(go_on(f, 200));    // the socket is full, COMMIT behind it
+    tick_scene_start(&f->scene, TICK_SCENE_EPOCH);
+    assert_false(tick_scene_go_on(&f->scene, 200));    // the socket is full, COMMIT behind it
     assert_int_equal(kill(backend, SIGTERM), 0);
     assert_int_equal(kill(backend, SIGCONT), 0);
-    assert_true(go_on(f, 10000));
-    assert_true(f->outcome == TALLY_DB_RETRY || f->outcome == TALLY_DB_UNKNOWN);
-    assert_false(tally_tick_store_connected(f->store));
-    assert_int_equal(look(f, count_sql), 0);
-    assert_int_equal(look(f, recorded_sql), 0);
+    assert_true(tick_scene_go_on(&f->scene, 10000));
+    assert_true(f->scene.outcome == TALLY_DB_RETRY || f->scene.outcome == TALLY_DB_UNKNOWN);
+    assert_false(tally_tick_store_connected(f->scene.store));
+    assert_int_equal(tick_scene_look(&f->scene, count_sql), 0);
+    assert_int_equal(tick_scene_look(&f->scene, recorded_sql), 0);
     assert_goes_on(f);
 }
 
@@ -418,16 +341,16 @@ connection_lost_with_commit_unread_is_unknown_and_has_no_record(void **state)
     pid_t backend = find_backend(f);
     assert_int_equal(kill(backend, SIGSTOP), 0);
     plan_message(f, 1000, tally_bytes_of("body"));
-    start(f, EPOCH);
-    assert_false(go_on(f, 200));
+    tick_scene_start(&f->scene, TICK_SCENE_EPOCH);
+    assert_false(tick_scene_go_on(&f->scene, 200));
     assert_int_equal(kill(backend, SIGKILL), 0);
-    assert_true(go_on(f, 10000));
-    assert_int_equal(f->outcome, TALLY_DB_UNKNOWN);
-    assert_false(tally_tick_store_connected(f->store));
-    tally_pg_stop(pg);    // the server restarts itself after that; make it orderly
-    tally_pg_start(pg);
-    assert_int_equal(look(f, recorded_sql), 0);
-    assert_int_equal(look(f, count_sql), 0);
+    assert_true(tick_scene_go_on(&f->scene, 10000));
+    assert_int_equal(f->scene.outcome, TALLY_DB_UNKNOWN);
+    assert_false(tally_tick_store_connected(f->scene.store));
+    tally_pg_stop(tally_pg_shared());    // the server restarts itself after that; make it orderly
+    tally_pg_start(tally_pg_shared());
+    assert_int_equal(tick_scene_look(&f->scene, recorded_sql), 0);
+    assert_int_equal(tick_scene_look(&f->scene, count_sql), 0);
     assert_goes_on(f);
 }
 
@@ -440,21 +363,23 @@ tick_that_arrives_after_it_was_looked_for_cannot_commit(void **state)
     pid_t backend = find_backend(f);
     assert_int_equal(kill(backend, SIGSTOP), 0);
     plan_message(f, 1000, tally_bytes_of("body"));
-    start(f, EPOCH);
-    assert_false(go_on(f, 200));
-    tally_tick_store_disconnect(f->store);
-    tally_plan_clear(f->plan);
-    must(tally_recover_store_find_tick(f->reader, EPOCH, 1, &found));
+    tick_scene_start(&f->scene, TICK_SCENE_EPOCH);
+    assert_false(tick_scene_go_on(&f->scene, 200));
+    tally_tick_store_disconnect(f->scene.store);
+    tally_plan_clear(f->scene.plan);
+    tick_scene_must(tally_recover_store_find_tick(f->reader, TICK_SCENE_EPOCH, 1, &found));
     assert_false(found);
     assert_int_equal(kill(backend, SIGCONT), 0);
     int64_t give_up_at_ms = tally_clock_now_ms() + 5000;
-    while (look(f, "select count(*) from pg_stat_activity where application_name = 'tallyd-tick'")
+    while (tick_scene_look(
+               &f->scene,
+               "select count(*) from pg_stat_activity where application_name = 'tallyd-tick'")
            > 0) {
         assert_true(tally_clock_now_ms() < give_up_at_ms);
         poll(NULL, 0, 5);
     }
-    assert_int_equal(look(f, count_sql), 0);
-    f->plan->number = 1;
+    assert_int_equal(tick_scene_look(&f->scene, count_sql), 0);
+    f->scene.plan->number = 1;
     assert_goes_on(f);
 }
 
@@ -465,7 +390,7 @@ static bool
 commit_waits(struct fixture *f)
 {
     char error[256];
-    PGconn *handle = tally_db_handle(f->looker);
+    PGconn *handle = tally_db_handle(f->scene.looker);
     assert_int_equal(PQsendQuery(handle, "update tally.tenant set weight = 2"), 1);
     struct pollfd item = {.fd = PQsocket(handle), .events = POLLIN};
     bool waits = poll(&item, 1, 100) == 0;
@@ -486,22 +411,24 @@ commit_waits(struct fixture *f)
 static void
 disturb_commit(struct fixture *f, const char *sql)
 {
-    must(tally_db_script(f->looker, "alter system set synchronous_standby_names = 'ghost'"));
-    must(tally_db_run(f->looker, "select pg_reload_conf()", NULL, NULL));
+    tick_scene_must(
+        tally_db_script(f->scene.looker, "alter system set synchronous_standby_names = 'ghost'"));
+    tick_scene_must(tally_db_run(f->scene.looker, "select pg_reload_conf()", NULL, NULL));
     int64_t give_up_at_ms = tally_clock_now_ms() + 5000;
     while (!commit_waits(f)) {
         assert_true(tally_clock_now_ms() < give_up_at_ms);
     }
     plan_message(f, 1000, tally_bytes_of("body"));
-    start(f, EPOCH);
-    assert_false(go_on(f, 300));
+    tick_scene_start(&f->scene, TICK_SCENE_EPOCH);
+    assert_false(tick_scene_go_on(&f->scene, 300));
     if (sql == NULL) {
         return;
     }
-    assert_int_equal(look(f, sql), 1);
-    bool known = go_on(f, 10000);
-    must(tally_db_script(f->looker, "alter system reset synchronous_standby_names"));
-    must(tally_db_run(f->looker, "select pg_reload_conf()", NULL, NULL));
+    assert_int_equal(tick_scene_look(&f->scene, sql), 1);
+    bool known = tick_scene_go_on(&f->scene, 10000);
+    tick_scene_must(
+        tally_db_script(f->scene.looker, "alter system reset synchronous_standby_names"));
+    tick_scene_must(tally_db_run(f->scene.looker, "select pg_reload_conf()", NULL, NULL));
     assert_true(known);
 }
 
@@ -511,10 +438,10 @@ connection_lost_at_commit_is_unknown_and_has_a_record(void **state)
     struct fixture *f = *state;
     disturb_commit(f, "select pg_terminate_backend(pid)::int from pg_stat_activity"
                       " where datname = current_database() and wait_event = 'SyncRep'");
-    assert_int_equal(f->outcome, TALLY_DB_UNKNOWN);
-    assert_false(tally_tick_store_connected(f->store));
-    assert_int_equal(look(f, recorded_sql), 1);
-    assert_int_equal(look(f, count_sql), 1);
+    assert_int_equal(f->scene.outcome, TALLY_DB_UNKNOWN);
+    assert_false(tally_tick_store_connected(f->scene.store));
+    assert_int_equal(tick_scene_look(&f->scene, recorded_sql), 1);
+    assert_int_equal(tick_scene_look(&f->scene, count_sql), 1);
     assert_goes_on(f);
 }
 
@@ -524,8 +451,8 @@ commit_that_may_not_have_reached_the_standby_is_unknown(void **state)
     struct fixture *f = *state;
     disturb_commit(f, "select pg_cancel_backend(pid)::int from pg_stat_activity"
                       " where datname = current_database() and wait_event = 'SyncRep'");
-    assert_int_equal(f->outcome, TALLY_DB_UNKNOWN);
-    assert_int_equal(look(f, recorded_sql), 1);
+    assert_int_equal(f->scene.outcome, TALLY_DB_UNKNOWN);
+    assert_int_equal(tick_scene_look(&f->scene, recorded_sql), 1);
     assert_goes_on(f);
 }
 
@@ -536,20 +463,22 @@ tick_that_is_still_committing_is_not_said_to_be_lost(void **state)
     struct fixture *f = *state;
     bool found = false;
     disturb_commit(f, NULL);
-    tally_tick_store_disconnect(f->store);
-    tally_plan_clear(f->plan);
-    tally_db_outcome_t outcome = tally_recover_store_find_tick(f->reader, EPOCH, 1, &found);
-    must(tally_db_script(f->looker, "alter system reset synchronous_standby_names"));
-    must(tally_db_run(f->looker, "select pg_reload_conf()", NULL, NULL));
+    tally_tick_store_disconnect(f->scene.store);
+    tally_plan_clear(f->scene.plan);
+    tally_db_outcome_t outcome = tally_recover_store_find_tick(f->reader, TICK_SCENE_EPOCH, 1,
+                                                               &found);
+    tick_scene_must(
+        tally_db_script(f->scene.looker, "alter system reset synchronous_standby_names"));
+    tick_scene_must(tally_db_run(f->scene.looker, "select pg_reload_conf()", NULL, NULL));
     assert_int_equal(outcome, TALLY_DB_RETRY);
     int64_t give_up_at_ms = tally_clock_now_ms() + 10000;
     while (outcome == TALLY_DB_RETRY) {
         assert_true(tally_clock_now_ms() < give_up_at_ms);
-        outcome = tally_recover_store_find_tick(f->reader, EPOCH, 1, &found);
+        outcome = tally_recover_store_find_tick(f->reader, TICK_SCENE_EPOCH, 1, &found);
     }
-    must(outcome);
+    tick_scene_must(outcome);
     assert_true(found);
-    assert_int_equal(look(f, count_sql), 1);
+    assert_int_equal(tick_scene_look(&f->scene, count_sql), 1);
 }
 
 #define SCENE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -581,5 +510,5 @@ main(int argc, char **argv)
         SCENE(connection_lost_at_commit_is_unknown_and_has_a_record),
         SCENE(commit_that_may_not_have_reached_the_standby_is_unknown),
     };
-    return cmocka_run_group_tests_name("tick_outcome", tests, start_server, stop_server);
+    return cmocka_run_group_tests_name("tick_outcome", tests, tally_pg_share, tally_pg_unshare);
 }

@@ -8,35 +8,24 @@
 
 #include <cmocka.h>
 
-#include <poll.h>
 #include <stdlib.h>
 
-#include "broker/tick_store.h"
 #include "lib/alloc.h"
-#include "lib/clock.h"
 #include "lib/log.h"
 #include "tests/integration/pg.h"
+#include "tests/integration/tick_scene.h"
 
-#define EPOCH 5
-#define ACME 7
 #define PLAIN 101
 #define KEEPING 102
 #define SINGLE 103
 
-static tally_pg_t *pg;
-
 struct fixture {
-    tally_tick_store_t *store;
+    tick_scene_t scene;
     tally_db_t *worker;    // holds locks
-    tally_db_t *looker;
-    tally_plan_t *plan;
-    const tally_tick_result_t *result;
 };
 
 //  Lease 500 holds messages 1 to 4 of queue 101; 3 is a blob.  Lease 600 holds message 6, a blob, in queue 102.
 static const char *const scene_sql =
-    "update tally.broker set epoch = 5;"
-    "insert into tally.tenant (id, name) values (7, 'acme');"
     "insert into tally.queue (id, name, keep_blobs, exclusive) overriding system value values"
     " (101, 'plain', false, false), (102, 'keeping', true, false), (103, 'single', false, true);"
     "insert into tally.message (tenant, id, queue, is_blob, body) values (7, 1, 101, false, 'one'),"
@@ -49,93 +38,23 @@ static const char *const scene_sql =
     "insert into tally.term (queue, tenant, epoch, worker, worker_name) values (103, 7, 3, 1, 'w')";
 
 static int
-start_server(void **state)
-{
-    (void)state;
-    pg = tally_pg_new(NULL);
-    return 0;
-}
-
-static int
-stop_server(void **state)
-{
-    (void)state;
-    tally_pg_destroy(&pg);
-    return 0;
-}
-
-static int
 set_up(void **state)
 {
     struct fixture *f = tally_alloc(sizeof *f);
-    const char *conninfo = tally_pg_fresh(pg);
-    f->store = tally_tick_store_new(conninfo, true);
-    f->worker = tally_db_new(conninfo, "test-worker");
-    f->looker = tally_db_new(conninfo, "test-looker");
-    f->plan = tally_plan_new();
     *state = f;
-    bool ready = tally_db_script(f->looker, scene_sql) == TALLY_DB_DONE
-                 && tally_tick_store_connect(f->store) == TALLY_DB_DONE;
-    return ready ? 0 : -1;
+    int rc = tick_scene_open(&f->scene, scene_sql);
+    f->worker = tally_db_new(tally_pg_conninfo(tally_pg_shared()), "test-worker");
+    return rc;
 }
 
 static int
 tear_down(void **state)
 {
     struct fixture *f = *state;
-    tally_tick_store_destroy(&f->store);
+    tick_scene_close(&f->scene);
     tally_db_destroy(&f->worker);
-    tally_db_destroy(&f->looker);
-    tally_plan_destroy(&f->plan);
     free(f);
     return 0;
-}
-
-static void
-must(tally_db_outcome_t outcome)
-{
-    assert_int_equal(outcome, TALLY_DB_DONE);
-}
-
-//  Writes what was planned and empties the plan for what comes next.
-static void
-tick(struct fixture *f)
-{
-    f->plan->number++;
-    tally_tick_store_start(f->store, EPOCH, f->plan);
-    int64_t give_up_at_ms = tally_clock_now_ms() + 10000;
-    tally_db_outcome_t outcome;
-    while (!tally_tick_store_advance(f->store, &outcome, &f->result)) {
-        assert_true(tally_clock_now_ms() < give_up_at_ms);
-        short events = tally_tick_store_wants_write(f->store) ? POLLIN | POLLOUT : POLLIN;
-        struct pollfd item = {.fd = tally_tick_store_fd(f->store), .events = events};
-        poll(&item, 1, 100);
-    }
-    if (outcome != TALLY_DB_DONE) {
-        print_error("tick: %s %s\n", tally_tick_store_sqlstate(f->store),
-                    tally_tick_store_error(f->store));
-    }
-    must(outcome);
-    assert_false(tally_tick_store_busy(f->store));
-    uint64_t number = f->plan->number;
-    tally_plan_clear(f->plan);
-    f->plan->number = number;
-}
-
-static void
-assert_text(struct fixture *f, const char *sql, const char *expected)
-{
-    tally_rows_t rows;
-    must(tally_db_run(f->looker, sql, NULL, &rows));
-    assert_int_equal(rows.rows, 1);
-    tally_bytes_t text = tally_rows_bytes(&rows, 0, 0);
-    char *found = text.data == NULL ? tally_strdup("null") : tally_strndup(text.data, text.size);
-    bool equal = strcmp(found, expected) == 0;
-    if (!equal) {
-        print_error("%s\n  gave     %s\n  expected %s\n", sql, found, expected);
-    }
-    free(found);
-    assert_true(equal);
 }
 
 //  Ids of messages, of blobs, of dead letters; what the leases hold.
@@ -143,11 +62,17 @@ static void
 assert_left(struct fixture *f, const char *messages, const char *blobs, const char *dead,
             const char *leases)
 {
-    assert_text(f, "select string_agg(id::text, ' ' order by id) from tally.message", messages);
-    assert_text(f, "select string_agg(id::text, ' ' order by id) from tally.blob", blobs);
-    assert_text(f, "select string_agg(id::text, ' ' order by id) from tally.dead_letter", dead);
-    assert_text(f, "select string_agg(id || messages::text, ' ' order by id) from tally.lease",
-                leases);
+    tick_scene_assert_text(&f->scene,
+                           "select string_agg(id::text, ' ' order by id) from tally.message",
+                           messages);
+    tick_scene_assert_text(&f->scene,
+                           "select string_agg(id::text, ' ' order by id) from tally.blob", blobs);
+    tick_scene_assert_text(&f->scene,
+                           "select string_agg(id::text, ' ' order by id) from tally.dead_letter",
+                           dead);
+    tick_scene_assert_text(
+        &f->scene, "select string_agg(id || messages::text, ' ' order by id) from tally.lease",
+        leases);
 }
 
 //  ---- sends --------------------------------------------------------------------------------------
@@ -157,9 +82,9 @@ static const tally_asker_t asker = {{0xab, [15] = 1}, 77, 3};
 static tally_plan_message_t *
 plan_message(struct fixture *f, uint64_t id, const char *body)
 {
-    tally_plan_message_t *message = TALLY_PUSH(&f->plan->messages);
+    tally_plan_message_t *message = TALLY_PUSH(&f->scene.plan->messages);
     message->id = id;
-    message->tenant = ACME;
+    message->tenant = TICK_SCENE_TENANT;
     message->queue = PLAIN;
     message->priority = TALLY_PRIORITY_DEFAULT;
     message->body = tally_bytes_of(body);
@@ -191,13 +116,14 @@ messages_are_stored_with_all_they_have(void **state)
     message->is_blob = true;
     message->asker = &asker;
     message->queue = KEEPING;
-    tick(f);
-    assert_text(f, sent_sql,
-                "1000/101/1/f/f/plain//// 1001/101/3/f/t/rich/k/3600//"
-                " 1002/101/1/f/f/asked///77.3/ 1003/101/1/t/f/////large 1004/101/1/f/f/////"
-                " 1005/102/1/t/f////77.3/both");
-    assert_text(f, "select sender::text from tally.message where id = 1002",
-                "ab000000-0000-0000-0000-000000000001");
+    tick_scene_commit(&f->scene);
+    tick_scene_assert_text(
+        &f->scene, sent_sql,
+        "1000/101/1/f/f/plain//// 1001/101/3/f/t/rich/k/3600//"
+        " 1002/101/1/f/f/asked///77.3/ 1003/101/1/t/f/////large 1004/101/1/f/f/////"
+        " 1005/102/1/t/f////77.3/both");
+    tick_scene_assert_text(&f->scene, "select sender::text from tally.message where id = 1002",
+                           "ab000000-0000-0000-0000-000000000001");
 }
 
 static void
@@ -226,22 +152,24 @@ message_with_a_known_dedupe_key_is_not_stored(void **state)
     plan_deduped(f, 1000, "a", 60000);
     plan_deduped(f, 1001, "b", 60000);
     plan_deduped(f, 1002, "a", 60000);    // of two in one tick the first wins
-    tick(f);
-    assert_int_equal(f->result->deduped.count, 2);
-    assert_true(has(f->result->deduped.items, 2, 1000));
-    assert_true(has(f->result->deduped.items, 2, 1001));
+    tick_scene_commit(&f->scene);
+    assert_int_equal(f->scene.result->deduped.count, 2);
+    assert_true(has(f->scene.result->deduped.items, 2, 1000));
+    assert_true(has(f->scene.result->deduped.items, 2, 1001));
 
     plan_deduped(f, 1003, "b", 60000);
     plan_deduped(f, 1004, "c", 60000);
     plan_message(f, 1005, "plain");
-    tick(f);
-    assert_int_equal(f->result->deduped.count, 1);
-    assert_int_equal(f->result->deduped.items[0], 1004);
-    assert_text(f,
-                "select string_agg(id::text, ' ' order by id) from tally.message where id >= 1000",
-                "1000 1001 1004 1005");
-    assert_text(f, "select string_agg(message::text, ' ' order by key) from tally.dedupe",
-                "1000 1001 1004");
+    tick_scene_commit(&f->scene);
+    assert_int_equal(f->scene.result->deduped.count, 1);
+    assert_int_equal(f->scene.result->deduped.items[0], 1004);
+    tick_scene_assert_text(
+        &f->scene,
+        "select string_agg(id::text, ' ' order by id) from tally.message where id >= 1000",
+        "1000 1001 1004 1005");
+    tick_scene_assert_text(&f->scene,
+                           "select string_agg(message::text, ' ' order by key) from tally.dedupe",
+                           "1000 1001 1004");
 }
 
 static void
@@ -249,19 +177,23 @@ dedupe_key_is_free_again_after_its_time_and_elsewhere(void **state)
 {
     struct fixture *f = *state;
     plan_deduped(f, 1000, "a", 60000);
-    tick(f);
-    must(tally_db_script(f->looker, "update tally.dedupe set until = now() - interval '1 s'"));
+    tick_scene_commit(&f->scene);
+    tick_scene_must(
+        tally_db_script(f->scene.looker, "update tally.dedupe set until = now() - interval '1 s'"));
     plan_deduped(f, 1001, "a", 60000);
     plan_deduped(f, 1002, "a", 60000);
-    f->plan->messages.items[1].queue = KEEPING;
-    f->plan->messages.items[1].is_blob = true;
-    tick(f);
-    assert_int_equal(f->result->deduped.count, 2);
-    assert_text(f,
-                "select string_agg(message || '/' || (until > now()), ' ' order by message) from "
-                "tally.dedupe",
-                "1001/true 1002/true");
-    assert_text(f, "select convert_from(body, 'UTF8') from tally.blob where id = 1002", "a");
+    f->scene.plan->messages.items[1].queue = KEEPING;
+    f->scene.plan->messages.items[1].is_blob = true;
+    tick_scene_commit(&f->scene);
+    assert_int_equal(f->scene.result->deduped.count, 2);
+    tick_scene_assert_text(
+        &f->scene,
+        "select string_agg(message || '/' || (until > now()), ' ' order by message) from "
+        "tally.dedupe",
+        "1001/true 1002/true");
+    tick_scene_assert_text(&f->scene,
+                           "select convert_from(body, 'UTF8') from tally.blob where id = 1002",
+                           "a");
 }
 
 static void
@@ -271,16 +203,16 @@ senders_keep_their_last_and_missing_sequences(void **state)
     static const int64_t missing[] = {3, 8};
     for (int round = 0; round < 2; round++) {
         for (uint8_t i = 0; i < 2; i++) {
-            tally_plan_sender_t *sender = TALLY_PUSH(&f->plan->senders);
+            tally_plan_sender_t *sender = TALLY_PUSH(&f->scene.plan->senders);
             sender->sender[15] = (uint8_t)(i + 1);
             sender->last = 10 * (round + 1) + i;
             sender->missing = missing;
             sender->missing_count = round == 0 ? i * 2 : 2 - i * 2;
         }
-        tick(f);
+        tick_scene_commit(&f->scene);
     }
-    assert_text(
-        f,
+    tick_scene_assert_text(
+        &f->scene,
         "select string_agg(right(id::text, 1) || ':' || last || missing::text, ' ' order by id)"
         " from tally.sender",
         "1:20{3,8} 2:21{}");
@@ -290,20 +222,22 @@ static void
 inbox_moves_into_messages_in_its_order(void **state)
 {
     struct fixture *f = *state;
-    must(tally_db_script(f->looker,
-                         "select tally.send('plain', 'acme', 'a', key => 'k', priority => 3);"
-                         "select tally.send('plain', 'acme', 'b', delay => '1 hour');"
-                         "select tally.send('plain', 'acme', 'cc', releases => true);"
-                         "select tally.send('plain', 'acme', 'd')"));
-    must(tally_db_begin(f->worker, TALLY_DB_READ_COMMITTED));
-    must(tally_db_run(f->worker, "select from tally.inbox where id = 1 for update", NULL, NULL));
-    f->plan->inbox_max = 2;
-    f->plan->inbox_id = 1000;
-    tick(f);
-    assert_int_equal(f->result->arrived.count, 2);    // the first is locked by somebody
-    const tally_message_row_t *row = f->result->arrived.items;
+    tick_scene_must(
+        tally_db_script(f->scene.looker,
+                        "select tally.send('plain', 'acme', 'a', key => 'k', priority => 3);"
+                        "select tally.send('plain', 'acme', 'b', delay => '1 hour');"
+                        "select tally.send('plain', 'acme', 'cc', releases => true);"
+                        "select tally.send('plain', 'acme', 'd')"));
+    tick_scene_must(tally_db_begin(f->worker, TALLY_DB_READ_COMMITTED));
+    tick_scene_must(
+        tally_db_run(f->worker, "select from tally.inbox where id = 1 for update", NULL, NULL));
+    f->scene.plan->inbox_max = 2;
+    f->scene.plan->inbox_id = 1000;
+    tick_scene_commit(&f->scene);
+    assert_int_equal(f->scene.result->arrived.count, 2);    // the first is locked by somebody
+    const tally_message_row_t *row = f->scene.result->arrived.items;
     assert_int_equal(row[0].id, 1000);
-    assert_true(row[0].tenant == ACME && row[0].queue == PLAIN);
+    assert_true(row[0].tenant == TICK_SCENE_TENANT && row[0].queue == PLAIN);
     assert_in_range(row[0].due_ms, 3590000, 3600000);
     assert_int_equal(row[0].body_bytes, 1);
     assert_int_equal(row[1].id, 1001);
@@ -314,17 +248,17 @@ inbox_moves_into_messages_in_its_order(void **state)
     assert_true(row[1].due_ms <= 0);
     tally_db_rollback(f->worker);
 
-    f->plan->inbox_max = 10;
-    f->plan->inbox_id = 1002;
-    tick(f);
-    assert_int_equal(f->result->arrived.count, 2);
-    row = f->result->arrived.items;
+    f->scene.plan->inbox_max = 10;
+    f->scene.plan->inbox_id = 1002;
+    tick_scene_commit(&f->scene);
+    assert_int_equal(f->scene.result->arrived.count, 2);
+    row = f->scene.result->arrived.items;
     assert_int_equal(row[0].priority, 3);
     assert_true(tally_bytes_equal(row[0].key, tally_bytes_of("k")));
-    assert_text(f, sent_sql,
-                "1000/101/1/f/f/b//3600// 1001/101/1/f/t/cc//// 1002/101/3/f/f/a/k///"
-                " 1003/101/1/f/f/d////");
-    assert_text(f, "select count(*)::text from tally.inbox", "0");
+    tick_scene_assert_text(&f->scene, sent_sql,
+                           "1000/101/1/f/f/b//3600// 1001/101/1/f/t/cc//// 1002/101/3/f/f/a/k///"
+                           " 1003/101/1/f/f/d////");
+    tick_scene_assert_text(&f->scene, "select count(*)::text from tally.inbox", "0");
 }
 
 //  ---- endings ------------------------------------------------------------------------------------
@@ -333,17 +267,18 @@ static void
 whole_leases_are_settled_as_a_set(void **state)
 {
     struct fixture *f = *state;
-    must(tally_db_script(
-        f->looker, "insert into tally.message (tenant, id, queue, body) values (7, 8, 101, '');"
-                   "insert into tally.lease (id, tenant, queue, worker, deadline, messages)"
-                   " values (700, 7, 101, 1, now(), '{8}'), (701, 7, 101, 1, now(), '{5}')"));
-    *TALLY_PUSH(&f->plan->settled) = 700;
-    *TALLY_PUSH(&f->plan->settled) = 701;
-    *TALLY_PUSH(&f->plan->settled) = 999;    // never was
-    tick(f);
-    assert_int_equal(f->result->settled.count, 2);
-    assert_true(has(f->result->settled.items, 2, 700));
-    assert_true(has(f->result->settled.items, 2, 701));
+    tick_scene_must(tally_db_script(
+        f->scene.looker,
+        "insert into tally.message (tenant, id, queue, body) values (7, 8, 101, '');"
+        "insert into tally.lease (id, tenant, queue, worker, deadline, messages)"
+        " values (700, 7, 101, 1, now(), '{8}'), (701, 7, 101, 1, now(), '{5}')"));
+    *TALLY_PUSH(&f->scene.plan->settled) = 700;
+    *TALLY_PUSH(&f->scene.plan->settled) = 701;
+    *TALLY_PUSH(&f->scene.plan->settled) = 999;    // never was
+    tick_scene_commit(&f->scene);
+    assert_int_equal(f->scene.result->settled.count, 2);
+    assert_true(has(f->scene.result->settled.items, 2, 700));
+    assert_true(has(f->scene.result->settled.items, 2, 701));
     assert_left(f, "1 2 3 4 6", "3 6", "null", "500{1,2,3,4} 600{6}");
 }
 
@@ -351,43 +286,45 @@ static void
 lease_locked_by_another_is_passed_over_and_reported(void **state)
 {
     struct fixture *f = *state;
-    must(tally_db_begin(f->worker, TALLY_DB_READ_COMMITTED));
-    must(tally_db_run(f->worker, "select tally.settle(500, '{2,1}')", NULL, NULL));
-    *TALLY_PUSH(&f->plan->settled) = 500;
-    tally_plan_end_t *end = TALLY_PUSH(&f->plan->ends);
+    tick_scene_must(tally_db_begin(f->worker, TALLY_DB_READ_COMMITTED));
+    tick_scene_must(tally_db_run(f->worker, "select tally.settle(500, '{2,1}')", NULL, NULL));
+    *TALLY_PUSH(&f->scene.plan->settled) = 500;
+    tally_plan_end_t *end = TALLY_PUSH(&f->scene.plan->ends);
     end->lease = 500;
     end->message = 4;
     end->kind = TALLY_END_RETURN;
     end->text = tally_bytes_of("");
-    *TALLY_PUSH(&f->plan->extended) = 500;
-    *TALLY_PUSH(&f->plan->extended_ms) = 3600 * 1000;
-    *TALLY_PUSH(&f->plan->checks) = 500;
-    *TALLY_PUSH(&f->plan->checks) = 999;
-    tick(f);
-    assert_int_equal(f->result->settled.count, 0);
-    assert_int_equal(f->result->ended_count, 0);
-    assert_int_equal(f->result->left.count, 1);
-    const tally_lease_row_t *left = f->result->left.items;
+    *TALLY_PUSH(&f->scene.plan->extended) = 500;
+    *TALLY_PUSH(&f->scene.plan->extended_ms) = 3600 * 1000;
+    *TALLY_PUSH(&f->scene.plan->checks) = 500;
+    *TALLY_PUSH(&f->scene.plan->checks) = 999;
+    tick_scene_commit(&f->scene);
+    assert_int_equal(f->scene.result->settled.count, 0);
+    assert_int_equal(f->scene.result->ended_count, 0);
+    assert_int_equal(f->scene.result->left.count, 1);
+    const tally_lease_row_t *left = f->scene.result->left.items;
     assert_int_equal(left->id, 500);
-    assert_int_equal(left->tenant, ACME);
+    assert_int_equal(left->tenant, TICK_SCENE_TENANT);
     assert_int_equal(left->queue, PLAIN);
     assert_int_equal(left->worker, 1);
     assert_in_range(left->left_ms, 50000, 60000);
     assert_int_equal(left->count, 4);
     assert_int_equal(left->messages[3], 4);
-    must(tally_db_commit(f->worker));
+    tick_scene_must(tally_db_commit(f->worker));
 
     //  The worker settled a part meanwhile: only what is left is touched.
-    *TALLY_PUSH(&f->plan->settled) = 500;
-    tick(f);
-    assert_int_equal(f->result->settled.count, 1);
-    assert_text(f, "select string_agg(id::text, ' ' order by id) from tally.message", "5 6");
+    *TALLY_PUSH(&f->scene.plan->settled) = 500;
+    tick_scene_commit(&f->scene);
+    assert_int_equal(f->scene.result->settled.count, 1);
+    tick_scene_assert_text(&f->scene,
+                           "select string_agg(id::text, ' ' order by id) from tally.message",
+                           "5 6");
 }
 
 static tally_plan_end_t *
 plan_end(struct fixture *f, uint64_t lease, uint64_t message, tally_end_kind_t kind)
 {
-    tally_plan_end_t *end = TALLY_PUSH(&f->plan->ends);
+    tally_plan_end_t *end = TALLY_PUSH(&f->scene.plan->ends);
     end->lease = lease;
     end->message = message;
     end->kind = (uint8_t)kind;
@@ -404,30 +341,32 @@ each_message_of_a_lease_may_end_in_its_own_way(void **state)
 {
     struct fixture *f = *state;
     plan_end(f, 500, 1, TALLY_END_RETURN)->text = tally_bytes_of("it said no");
-    f->plan->ends.items[0].delay_ms = 60000;
+    f->scene.plan->ends.items[0].delay_ms = 60000;
     plan_end(f, 500, 2, TALLY_END_BURY)->text = tally_bytes_of("no use");
     plan_end(f, 500, 3, TALLY_END_SETTLE);
     plan_end(f, 500, 5, TALLY_END_SETTLE);    // not of this lease
     plan_end(f, 999, 5, TALLY_END_SETTLE);    // no such lease
     plan_end(f, 600, 6, TALLY_END_SETTLE)->keep_blob = true;
-    *TALLY_PUSH(&f->plan->checks) = 500;
-    *TALLY_PUSH(&f->plan->checks) = 600;
-    tick(f);
-    assert_int_equal(f->result->ended_count, 4);
-    assert_int_equal(f->result->left.count, 1);
-    assert_int_equal(f->result->left.items[0].count, 1);
-    assert_int_equal(f->result->left.items[0].messages[0], 4);
+    *TALLY_PUSH(&f->scene.plan->checks) = 500;
+    *TALLY_PUSH(&f->scene.plan->checks) = 600;
+    tick_scene_commit(&f->scene);
+    assert_int_equal(f->scene.result->ended_count, 4);
+    assert_int_equal(f->scene.result->left.count, 1);
+    assert_int_equal(f->scene.result->left.items[0].count, 1);
+    assert_int_equal(f->scene.result->left.items[0].messages[0], 4);
     assert_left(f, "1 4 5", "6", "2", "500{4}");
-    assert_text(f,
-                "select format('%s/%s/%s/%s/%s/%s/%s', deliveries, failures, crashes, batch_max,"
-                " past_window, round(extract(epoch from due - now())), history)"
-                " from tally.message where id = 1",
-                "2/1/4/8/t/60/{\"it said no\"}");
-    assert_text(f,
-                "select format('%s/%s/%s/%s/%s/%s/%s', queue, reason, history, deliveries, "
-                "failures, crashes,"
-                " convert_from(body, 'UTF8')) from tally.dead_letter",
-                "101/no use/{\"no use\"}/2/1/4/two");
+    tick_scene_assert_text(
+        &f->scene,
+        "select format('%s/%s/%s/%s/%s/%s/%s', deliveries, failures, crashes, batch_max,"
+        " past_window, round(extract(epoch from due - now())), history)"
+        " from tally.message where id = 1",
+        "2/1/4/8/t/60/{\"it said no\"}");
+    tick_scene_assert_text(
+        &f->scene,
+        "select format('%s/%s/%s/%s/%s/%s/%s', queue, reason, history, deliveries, "
+        "failures, crashes,"
+        " convert_from(body, 'UTF8')) from tally.dead_letter",
+        "101/no use/{\"no use\"}/2/1/4/two");
 }
 
 static void
@@ -438,16 +377,20 @@ message_returned_twice_keeps_its_history_and_is_buried_with_it(void **state)
     plan_end(f, 500, 1, TALLY_END_RETURN);
     plan_end(f, 500, 2, TALLY_END_RETURN);
     plan_end(f, 500, 4, TALLY_END_RETURN);
-    tick(f);
+    tick_scene_commit(&f->scene);
     assert_left(f, "1 2 3 4 5 6", "3 6", "null", "600{6}");
-    assert_text(f, "select format('%s/%s', due, history) from tally.message where id = 1", "/");
-    must(tally_db_script(f->looker, "insert into tally.lease (id, tenant, queue, worker, deadline,"
+    tick_scene_assert_text(&f->scene,
+                           "select format('%s/%s', due, history) from tally.message where id = 1",
+                           "/");
+    tick_scene_must(tally_db_script(f->scene.looker,
+                                    "insert into tally.lease (id, tenant, queue, worker, deadline,"
                                     " messages) values (501, 7, 101, 1, now(), '{3}')"));
     plan_end(f, 501, 3, TALLY_END_BURY)->text = tally_bytes_of("second");
-    tick(f);
+    tick_scene_commit(&f->scene);
     assert_left(f, "1 2 4 5 6", "3 6", "3", "600{6}");    // the bytes stay for an operator
-    assert_text(f, "select reason || history::text || is_blob from tally.dead_letter",
-                "second{first,second}true");
+    tick_scene_assert_text(&f->scene,
+                           "select reason || history::text || is_blob from tally.dead_letter",
+                           "second{first,second}true");
 }
 
 //  ---- terms, results, leases ---------------------------------------------------------------------
@@ -455,9 +398,9 @@ message_returned_twice_keeps_its_history_and_is_buried_with_it(void **state)
 static void
 plan_term(struct fixture *f, uint32_t queue, uint64_t epoch)
 {
-    tally_plan_term_t *term = TALLY_PUSH(&f->plan->terms);
+    tally_plan_term_t *term = TALLY_PUSH(&f->scene.plan->terms);
     term->queue = queue;
-    term->tenant = ACME;
+    term->tenant = TICK_SCENE_TENANT;
     term->epoch = epoch;
     term->worker = 9;
     term->worker_name = "nine";
@@ -474,33 +417,34 @@ terms_are_granted_one_epoch_on_and_not_otherwise(void **state)
     plan_term(f, SINGLE, 4);
     plan_term(f, PLAIN, 1);
     plan_term(f, KEEPING, 2);    // there is none, so it would be the first
-    tick(f);
-    assert_int_equal(f->result->granted.count, 2);
-    assert_int_equal(f->result->granted.items[0].tenant, ACME);
-    assert_true(f->result->granted.items[0].message != KEEPING
-                && f->result->granted.items[1].message != KEEPING);
-    assert_text(f, terms_sql, "101:1:9:nine 103:4:9:nine");
+    tick_scene_commit(&f->scene);
+    assert_int_equal(f->scene.result->granted.count, 2);
+    assert_int_equal(f->scene.result->granted.items[0].tenant, TICK_SCENE_TENANT);
+    assert_true(f->scene.result->granted.items[0].message != KEEPING
+                && f->scene.result->granted.items[1].message != KEEPING);
+    tick_scene_assert_text(&f->scene, terms_sql, "101:1:9:nine 103:4:9:nine");
     plan_term(f, SINGLE, 4);
-    tick(f);
-    assert_int_equal(f->result->granted.count, 0);
-    assert_text(f, terms_sql, "101:1:9:nine 103:4:9:nine");
+    tick_scene_commit(&f->scene);
+    assert_int_equal(f->scene.result->granted.count, 0);
+    tick_scene_assert_text(&f->scene, terms_sql, "101:1:9:nine 103:4:9:nine");
 }
 
 static void
 term_that_a_worker_holds_in_its_transaction_is_not_granted(void **state)
 {
     struct fixture *f = *state;
-    must(tally_db_begin(f->worker, TALLY_DB_READ_COMMITTED));
-    must(tally_db_run(f->worker, "select tally.hold_term('single', 'acme', 3)", NULL, NULL));
+    tick_scene_must(tally_db_begin(f->worker, TALLY_DB_READ_COMMITTED));
+    tick_scene_must(
+        tally_db_run(f->worker, "select tally.hold_term('single', 'acme', 3)", NULL, NULL));
     plan_term(f, SINGLE, 4);
-    tick(f);
-    assert_int_equal(f->result->granted.count, 0);
-    must(tally_db_commit(f->worker));
+    tick_scene_commit(&f->scene);
+    assert_int_equal(f->scene.result->granted.count, 0);
+    tick_scene_must(tally_db_commit(f->worker));
     plan_term(f, SINGLE, 4);
-    tick(f);
-    assert_int_equal(f->result->granted.count, 1);
-    assert_int_equal(f->result->granted.items[0].message, SINGLE);
-    assert_text(f, terms_sql, "103:4:9:nine");
+    tick_scene_commit(&f->scene);
+    assert_int_equal(f->scene.result->granted.count, 1);
+    assert_int_equal(f->scene.result->granted.items[0].message, SINGLE);
+    tick_scene_assert_text(&f->scene, terms_sql, "103:4:9:nine");
 }
 
 static void
@@ -508,16 +452,16 @@ results_are_kept_once(void **state)
 {
     struct fixture *f = *state;
     for (int round = 0; round < 2; round++) {
-        tally_plan_result_t *result = TALLY_PUSH(&f->plan->results);
+        tally_plan_result_t *result = TALLY_PUSH(&f->scene.plan->results);
         result->asker = asker;
-        result->tenant = ACME;
+        result->tenant = TICK_SCENE_TENANT;
         result->outcome = TALLY_RESULT_BURIED;
         result->kept_ms = 60000;
         result->body = tally_bytes_of(round == 0 ? "first" : "second");
-        tick(f);
+        tick_scene_commit(&f->scene);
     }
-    assert_text(
-        f,
+    tick_scene_assert_text(
+        &f->scene,
         "select format('%s/%s/%s/%s/%s/%s', sequence, item, tenant, outcome, convert_from(body,"
         " 'UTF8'), round(extract(epoch from until - now()))) from tally.result",
         "77/3/7/2/first/60");
@@ -529,16 +473,16 @@ result_of_a_message_that_is_not_over_is_not_kept(void **state)
 {
     struct fixture *f = *state;
     for (uint16_t item = 0; item < 2; item++) {
-        tally_plan_result_t *result = TALLY_PUSH(&f->plan->results);
+        tally_plan_result_t *result = TALLY_PUSH(&f->scene.plan->results);
         result->asker = asker;
         result->asker.item = item;
-        result->tenant = ACME;
+        result->tenant = TICK_SCENE_TENANT;
         result->message = item == 0 ? 5 : 4711;
         result->outcome = TALLY_RESULT_DONE;
         result->kept_ms = 60000;
     }
-    tick(f);
-    assert_text(f, "select string_agg(item::text, ' ') from tally.result", "1");
+    tick_scene_commit(&f->scene);
+    tick_scene_assert_text(&f->scene, "select string_agg(item::text, ' ') from tally.result", "1");
 }
 
 static void
@@ -547,9 +491,9 @@ leases_hold_their_part_of_the_ids(void **state)
     struct fixture *f = *state;
     static const size_t counts[] = {2, 1};
     for (size_t i = 0; i < 2; i++) {
-        tally_plan_lease_t *lease = TALLY_PUSH(&f->plan->leases);
+        tally_plan_lease_t *lease = TALLY_PUSH(&f->scene.plan->leases);
         lease->id = 800 + i;
-        lease->tenant = ACME;
+        lease->tenant = TICK_SCENE_TENANT;
         lease->queue = PLAIN;
         lease->worker = 3;
         lease->visible_ms = 30000;
@@ -557,17 +501,17 @@ leases_hold_their_part_of_the_ids(void **state)
         lease->count = counts[i];
     }
     plan_message(f, 1000, "new");
-    *TALLY_PUSH(&f->plan->ids) = 5;
-    *TALLY_PUSH(&f->plan->ids) = 1000;
-    *TALLY_PUSH(&f->plan->ids) = 1001;
-    *TALLY_PUSH(&f->plan->extended) = 600;
-    *TALLY_PUSH(&f->plan->extended_ms) = 3600 * 1000;
-    tick(f);
-    assert_text(f,
-                "select string_agg(format('%s%s/%s/%s', id, messages, worker,"
-                " round(extract(epoch from deadline - now()))), ' ' order by id)"
-                " from tally.lease where id > 500",
-                "600{6}/1/3600 800{5,1000}/3/30 801{1001}/3/30");
+    *TALLY_PUSH(&f->scene.plan->ids) = 5;
+    *TALLY_PUSH(&f->scene.plan->ids) = 1000;
+    *TALLY_PUSH(&f->scene.plan->ids) = 1001;
+    *TALLY_PUSH(&f->scene.plan->extended) = 600;
+    *TALLY_PUSH(&f->scene.plan->extended_ms) = 3600 * 1000;
+    tick_scene_commit(&f->scene);
+    tick_scene_assert_text(&f->scene,
+                           "select string_agg(format('%s%s/%s/%s', id, messages, worker,"
+                           " round(extract(epoch from deadline - now()))), ' ' order by id)"
+                           " from tally.lease where id > 500",
+                           "600{6}/1/3600 800{5,1000}/3/30 801{1001}/3/30");
 }
 
 //  Twice: what is there already is written over in the same way.
@@ -577,28 +521,30 @@ what_a_tick_has_one_of_is_stored_like_many(void **state)
     struct fixture *f = *state;
     for (uint64_t round = 0; round < 2; round++) {
         plan_message(f, 1000 + round, round == 0 ? "" : "body");
-        tally_plan_sender_t *sender = TALLY_PUSH(&f->plan->senders);
+        tally_plan_sender_t *sender = TALLY_PUSH(&f->scene.plan->senders);
         sender->sender[15] = 1;
         sender->last = 10 + (int64_t)round;
-        tally_plan_lease_t *lease = TALLY_PUSH(&f->plan->leases);
+        tally_plan_lease_t *lease = TALLY_PUSH(&f->scene.plan->leases);
         lease->id = 800 + round;
-        lease->tenant = ACME;
+        lease->tenant = TICK_SCENE_TENANT;
         lease->queue = PLAIN;
         lease->worker = 3;
         lease->visible_ms = 30000;
         lease->count = 2;
-        *TALLY_PUSH(&f->plan->ids) = 5;
-        *TALLY_PUSH(&f->plan->ids) = 1000 + round;
-        tick(f);
+        *TALLY_PUSH(&f->scene.plan->ids) = 5;
+        *TALLY_PUSH(&f->scene.plan->ids) = 1000 + round;
+        tick_scene_commit(&f->scene);
     }
-    assert_text(f, sent_sql, "1000/101/1/f/f///// 1001/101/1/f/f/body////");
-    assert_text(f, "select right(id::text, 1) || ':' || last || missing::text from tally.sender",
-                "1:11{}");
-    assert_text(f,
-                "select string_agg(format('%s%s/%s/%s/%s/%s', id, messages, tenant, queue, worker,"
-                " round(extract(epoch from deadline - now()))), ' ' order by id)"
-                " from tally.lease where id > 600",
-                "800{5,1000}/7/101/3/30 801{5,1001}/7/101/3/30");
+    tick_scene_assert_text(&f->scene, sent_sql, "1000/101/1/f/f///// 1001/101/1/f/f/body////");
+    tick_scene_assert_text(
+        &f->scene, "select right(id::text, 1) || ':' || last || missing::text from tally.sender",
+        "1:11{}");
+    tick_scene_assert_text(
+        &f->scene,
+        "select string_agg(format('%s%s/%s/%s/%s/%s', id, messages, tenant, queue, worker,"
+        " round(extract(epoch from deadline - now()))), ' ' order by id)"
+        " from tally.lease where id > 600",
+        "800{5,1000}/7/101/3/30 801{5,1001}/7/101/3/30");
 }
 
 static void
@@ -607,17 +553,17 @@ bodies_are_fetched_by_id(void **state)
     struct fixture *f = *state;
     static const uint64_t ids[] = {4, 1, 99};
     for (size_t i = 0; i < 3; i++) {
-        tally_plan_fetch_t *fetch = TALLY_PUSH(&f->plan->fetches);
-        fetch->tenant = ACME;
+        tally_plan_fetch_t *fetch = TALLY_PUSH(&f->scene.plan->fetches);
+        fetch->tenant = TICK_SCENE_TENANT;
         fetch->message = ids[i];
     }
-    tick(f);
-    assert_int_equal(f->result->fetched_count, 2);
-    size_t first = f->result->fetched[0].message == 4 ? 0 : 1;
-    assert_int_equal(f->result->fetched[first].message, 4);
-    assert_true(tally_bytes_equal(f->result->fetched[first].body, tally_bytes_of("four")));
-    assert_int_equal(f->result->fetched[1 - first].message, 1);
-    assert_true(tally_bytes_equal(f->result->fetched[1 - first].body, tally_bytes_of("one")));
+    tick_scene_commit(&f->scene);
+    assert_int_equal(f->scene.result->fetched_count, 2);
+    size_t first = f->scene.result->fetched[0].message == 4 ? 0 : 1;
+    assert_int_equal(f->scene.result->fetched[first].message, 4);
+    assert_true(tally_bytes_equal(f->scene.result->fetched[first].body, tally_bytes_of("four")));
+    assert_int_equal(f->scene.result->fetched[1 - first].message, 1);
+    assert_true(tally_bytes_equal(f->scene.result->fetched[1 - first].body, tally_bytes_of("one")));
 }
 
 #define SCENE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -647,5 +593,5 @@ main(int argc, char **argv)
         SCENE(what_a_tick_has_one_of_is_stored_like_many),
         SCENE(bodies_are_fetched_by_id),
     };
-    return cmocka_run_group_tests_name("tick_store", tests, start_server, stop_server);
+    return cmocka_run_group_tests_name("tick_store", tests, tally_pg_share, tally_pg_unshare);
 }

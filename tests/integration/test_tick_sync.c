@@ -18,43 +18,22 @@
 #include <unistd.h>
 
 #include "broker/recover_store.h"
-#include "broker/tick_store.h"
 #include "lib/alloc.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "tests/integration/pg.h"
+#include "tests/integration/tick_scene.h"
 
-#define EPOCH 5
 #define PATIENCE_MS 10000
 
-static tally_pg_t *pg;
-
 struct fixture {
-    tally_tick_store_t *store;
+    tick_scene_t scene;
     tally_recover_store_t *reader;
-    tally_db_t *looker;
-    tally_plan_t *plan;
-    uint64_t number;
     char dir[64];
     struct sockaddr_un behind;    // of the server
     pid_t relay;
     int orders;    // to the relay, and what it says to them
 };
-
-static void
-must(tally_db_outcome_t outcome)
-{
-    assert_int_equal(outcome, TALLY_DB_DONE);
-}
-
-static int64_t
-look(struct fixture *f, const char *sql)
-{
-    tally_rows_t rows;
-    must(tally_db_run(f->looker, sql, NULL, &rows));
-    assert_int_equal(rows.rows, 1);
-    return tally_rows_int8(&rows, 0, 0);
-}
 
 //  ---- a relay that can begin a transaction ----------------------------------------------------------------
 
@@ -128,7 +107,7 @@ static char *
 show(struct fixture *f, const char *sql)
 {
     tally_rows_t rows;
-    must(tally_db_run(f->looker, sql, NULL, &rows));
+    tick_scene_must(tally_db_run(f->scene.looker, sql, NULL, &rows));
     tally_bytes_t text = tally_rows_bytes(&rows, 0, 0);
     return tally_strndup(text.data, text.size);
 }
@@ -156,13 +135,13 @@ put_relay_between(struct fixture *f)
     close(pair[1]);
     close(listener);
     f->orders = pair[0];
-    char *through = tally_format("%s host=%s", tally_pg_conninfo(pg), f->dir);
-    tally_tick_store_destroy(&f->store);
-    f->store = tally_tick_store_new(through, true);
+    char *through = tally_format("%s host=%s", tally_pg_conninfo(tally_pg_shared()), f->dir);
+    tally_tick_store_destroy(&f->scene.store);
+    f->scene.store = tally_tick_store_new(through, true);
     free(through);
     free(where);
     free(port);
-    must(tally_tick_store_connect(f->store));
+    tick_scene_must(tally_tick_store_connect(f->scene.store));
     unlink(front.sun_path);
 }
 
@@ -179,48 +158,23 @@ begin_behind_its_back(struct fixture *f)
 //  ---- scene ------------------------------------------------------------------------------------------------
 
 static int
-start_server(void **state)
-{
-    (void)state;
-    pg = tally_pg_new(NULL);
-    return 0;
-}
-
-static int
-stop_server(void **state)
-{
-    (void)state;
-    tally_pg_destroy(&pg);
-    return 0;
-}
-
-static int
 set_up(void **state)
 {
     struct fixture *f = tally_alloc(sizeof *f);
-    const char *conninfo = tally_pg_fresh(pg);
-    f->orders = -1;
-    f->store = tally_tick_store_new(conninfo, true);
-    f->reader = tally_recover_store_new(conninfo);
-    f->looker = tally_db_new(conninfo, "test-looker");
-    f->plan = tally_plan_new();
-    snprintf(f->dir, sizeof f->dir, "/tmp/tally-sync-XXXXXX");
     *state = f;
-    const char *sql = "update tally.broker set epoch = 5;"
-                      "insert into tally.tenant (id, name) values (7, 'acme')";
-    bool ready = mkdtemp(f->dir) != NULL && tally_db_script(f->looker, sql) == TALLY_DB_DONE
-                 && tally_tick_store_connect(f->store) == TALLY_DB_DONE;
-    return ready ? 0 : -1;
+    f->orders = -1;
+    snprintf(f->dir, sizeof f->dir, "/tmp/tally-sync-XXXXXX");
+    int rc = tick_scene_open(&f->scene, NULL);
+    f->reader = tally_recover_store_new(tally_pg_conninfo(tally_pg_shared()));
+    return mkdtemp(f->dir) != NULL ? rc : -1;
 }
 
 static int
 tear_down(void **state)
 {
     struct fixture *f = *state;
-    tally_tick_store_destroy(&f->store);
+    tick_scene_close(&f->scene);
     tally_recover_store_destroy(&f->reader);
-    tally_db_destroy(&f->looker);
-    tally_plan_destroy(&f->plan);
     if (f->orders != -1) {
         close(f->orders);
         waitpid(f->relay, NULL, 0);
@@ -234,27 +188,13 @@ tear_down(void **state)
 static tally_db_outcome_t
 tick(struct fixture *f, uint64_t id)
 {
-    tally_db_outcome_t outcome;
-    const tally_tick_result_t *result;
-    tally_plan_clear(f->plan);
-    f->plan->number = ++f->number;
-    *TALLY_PUSH(&f->plan->messages) = (tally_plan_message_t){.id = id,
-                                                             .tenant = 7,
-                                                             .queue = 1,
-                                                             .priority = TALLY_PRIORITY_DEFAULT,
-                                                             .body = tally_bytes_of("body")};
-    if (!tally_tick_store_connected(f->store)) {
-        must(tally_tick_store_connect(f->store));
-    }
-    tally_tick_store_start(f->store, EPOCH, f->plan);
-    int64_t give_up_at_ms = tally_clock_now_ms() + PATIENCE_MS;
-    while (!tally_tick_store_advance(f->store, &outcome, &result)) {
-        assert_true(tally_clock_now_ms() < give_up_at_ms);
-        short events = tally_tick_store_wants_write(f->store) ? POLLIN | POLLOUT : POLLIN;
-        struct pollfd item = {.fd = tally_tick_store_fd(f->store), .events = events};
-        poll(&item, 1, 100);
-    }
-    return outcome;
+    *TALLY_PUSH(
+        &f->scene.plan->messages) = (tally_plan_message_t){.id = id,
+                                                           .tenant = TICK_SCENE_TENANT,
+                                                           .queue = 1,
+                                                           .priority = TALLY_PRIORITY_DEFAULT,
+                                                           .body = tally_bytes_of("body")};
+    return tick_scene_tick(&f->scene, TICK_SCENE_EPOCH);
 }
 
 //  What the broker would find of the last tick, asked until the server has made up its mind.
@@ -266,9 +206,10 @@ is_recorded(struct fixture *f)
     int64_t give_up_at_ms = tally_clock_now_ms() + PATIENCE_MS;
     while (outcome == TALLY_DB_RETRY) {
         assert_true(tally_clock_now_ms() < give_up_at_ms);
-        outcome = tally_recover_store_find_tick(f->reader, EPOCH, f->number, &found);
+        outcome = tally_recover_store_find_tick(f->reader, TICK_SCENE_EPOCH, f->scene.plan->number,
+                                                &found);
     }
-    must(outcome);
+    tick_scene_must(outcome);
     return found;
 }
 
@@ -279,19 +220,22 @@ static void
 commit_that_fails_by_itself_is_not_done(void **state)
 {
     struct fixture *f = *state;
-    must(tick(f, 1000));
-    must(tally_db_script(f->looker,
-                         "create function refuse() returns trigger language plpgsql as "
-                         "$$ begin raise exception 'not this one' using errcode = '23514'; end $$;"
-                         "create constraint trigger late after insert on tally.message "
-                         "deferrable initially deferred for each row execute function refuse()"));
+    tick_scene_must(tick(f, 1000));
+    tick_scene_must(
+        tally_db_script(f->scene.looker,
+                        "create function refuse() returns trigger language plpgsql as "
+                        "$$ begin raise exception 'not this one' using errcode = '23514'; end $$;"
+                        "create constraint trigger late after insert on tally.message "
+                        "deferrable initially deferred for each row execute function refuse()"));
     assert_int_equal(tick(f, 1001), TALLY_DB_UNKNOWN);
-    assert_string_equal(tally_tick_store_sqlstate(f->store), "23514");
-    assert_false(tally_tick_store_connected(f->store));
+    assert_string_equal(tally_tick_store_sqlstate(f->scene.store), "23514");
+    assert_false(tally_tick_store_connected(f->scene.store));
     assert_false(is_recorded(f));
-    assert_int_equal(look(f, "select count(*) from tally.message where id = 1001"), 0);
-    must(tally_db_script(f->looker, "drop trigger late on tally.message"));
-    must(tick(f, 1002));
+    assert_int_equal(tick_scene_look(&f->scene,
+                                     "select count(*) from tally.message where id = 1001"),
+                     0);
+    tick_scene_must(tally_db_script(f->scene.looker, "drop trigger late on tally.message"));
+    tick_scene_must(tick(f, 1002));
     assert_true(is_recorded(f));
 }
 
@@ -301,31 +245,36 @@ sync_that_commits_nothing_is_not_done(void **state)
 {
     struct fixture *f = *state;
     put_relay_between(f);
-    must(tick(f, 1000));
+    tick_scene_must(tick(f, 1000));
     begin_behind_its_back(f);
     assert_int_equal(tick(f, 1001), TALLY_DB_UNKNOWN);
-    assert_false(tally_tick_store_connected(f->store));
+    assert_false(tally_tick_store_connected(f->scene.store));
     assert_false(is_recorded(f));
-    assert_int_equal(look(f, "select count(*) from tally.message where id >= 1000"), 1);
+    assert_int_equal(tick_scene_look(&f->scene,
+                                     "select count(*) from tally.message where id >= 1000"),
+                     1);
 }
 
 static void
 tick_reads_what_is_committed_whatever_the_database_is_set_to(void **state)
 {
     struct fixture *f = *state;
-    must(tally_db_script(f->looker,
-                         "do $$ begin execute format('alter database %I set "
-                         "default_transaction_isolation = serializable', current_database()); "
-                         "end $$;"
-                         "create table isolation (level text);"
-                         "create function note() returns trigger language plpgsql as $$ begin "
-                         "insert into isolation values (current_setting('transaction_isolation'));"
-                         " return null; end $$;"
-                         "create trigger note after insert on tally.message "
-                         "for each row execute function note()"));
-    tally_tick_store_disconnect(f->store);
-    must(tick(f, 1000));
-    assert_int_equal(look(f, "select count(*) from isolation where level = 'read committed'"), 1);
+    tick_scene_must(
+        tally_db_script(f->scene.looker,
+                        "do $$ begin execute format('alter database %I set "
+                        "default_transaction_isolation = serializable', current_database()); "
+                        "end $$;"
+                        "create table isolation (level text);"
+                        "create function note() returns trigger language plpgsql as $$ begin "
+                        "insert into isolation values (current_setting('transaction_isolation'));"
+                        " return null; end $$;"
+                        "create trigger note after insert on tally.message "
+                        "for each row execute function note()"));
+    tally_tick_store_disconnect(f->scene.store);
+    tick_scene_must(tick(f, 1000));
+    assert_int_equal(
+        tick_scene_look(&f->scene, "select count(*) from isolation where level = 'read committed'"),
+        1);
 }
 
 #define SCENE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -342,5 +291,5 @@ main(int argc, char **argv)
         SCENE(sync_that_commits_nothing_is_not_done),
         SCENE(tick_reads_what_is_committed_whatever_the_database_is_set_to),
     };
-    return cmocka_run_group_tests_name("tick_sync", tests, start_server, stop_server);
+    return cmocka_run_group_tests_name("tick_sync", tests, tally_pg_share, tally_pg_unshare);
 }

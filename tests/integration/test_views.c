@@ -15,8 +15,6 @@
 #include "lib/log.h"
 #include "tests/integration/pg.h"
 
-static tally_pg_t *pg;
-
 struct fixture {
     tally_db_t *db;
 };
@@ -38,26 +36,10 @@ static const char *const scene_sql =
     " (7, 9, 101, 1, false, now(), 'why', '{}', 1, 1, 0, '\\xff')";
 
 static int
-start_server(void **state)
-{
-    (void)state;
-    pg = tally_pg_new(NULL);
-    return 0;
-}
-
-static int
-stop_server(void **state)
-{
-    (void)state;
-    tally_pg_destroy(&pg);
-    return 0;
-}
-
-static int
 set_up(void **state)
 {
     struct fixture *f = tally_alloc(sizeof *f);
-    f->db = tally_db_new(tally_pg_fresh(pg), "test-views");
+    f->db = tally_db_new(tally_pg_fresh(tally_pg_shared()), "test-views");
     *state = f;
     return tally_db_script(f->db, scene_sql) == TALLY_DB_DONE ? 0 : -1;
 }
@@ -148,5 +130,5 @@ main(int argc, char **argv)
         SCENE(queues_show_messages_leased_and_dead),
         SCENE(views_do_not_fail_on_whatever_was_sent),
     };
-    return cmocka_run_group_tests_name("views", tests, start_server, stop_server);
+    return cmocka_run_group_tests_name("views", tests, tally_pg_share, tally_pg_unshare);
 }

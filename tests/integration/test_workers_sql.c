@@ -19,8 +19,6 @@
 #include "workers/responses_store.h"
 #include "workers/statistics_role.h"
 
-static tally_pg_t *pg;
-
 struct fixture {
     worker_scene_t *scene;
     void *responses, *statistics;    // states of the roles
@@ -29,26 +27,10 @@ struct fixture {
 };
 
 static int
-start_server(void **state)
-{
-    (void)state;
-    pg = tally_pg_new(NULL);
-    return 0;
-}
-
-static int
-stop_server(void **state)
-{
-    (void)state;
-    tally_pg_destroy(&pg);
-    return 0;
-}
-
-static int
 set_up(void **state)
 {
     struct fixture *f = tally_alloc(sizeof *f);
-    f->scene = worker_scene_new(tally_pg_fresh(pg));
+    f->scene = worker_scene_new(tally_pg_fresh(tally_pg_shared()));
     *state = f;
     return tally_responses_role.start(f->scene->worker, &f->responses) == -1
                    || tally_statistics_role.start(f->scene->worker, &f->statistics) == -1
@@ -151,7 +133,7 @@ static int64_t
 count(struct fixture *f, const char *table)
 {
     char *sql = tally_format("select count(*) from tally.%s", table);
-    tally_db_t *look = tally_db_new(tally_pg_conninfo(pg), "look");
+    tally_db_t *look = tally_db_new(tally_pg_conninfo(tally_pg_shared()), "look");
     tally_rows_t rows;
     //  A connection of its own: the text is not a constant.
     int64_t number = tally_db_run(look, sql, NULL, &rows) == TALLY_DB_DONE
@@ -612,5 +594,5 @@ main(int argc, char **argv)
         TEST(refresh_is_answered_when_all_before_it_is_counted),
         TEST(two_refreshes_do_not_wait_for_each_other),
     };
-    return cmocka_run_group_tests(tests, start_server, stop_server);
+    return cmocka_run_group_tests(tests, tally_pg_share, tally_pg_unshare);
 }
