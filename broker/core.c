@@ -27,6 +27,7 @@ tally_core_new(const tally_core_options_t *options)
     self->next_id = options->first_id > 0 ? options->first_id : options->epoch << SEQUENCE_BITS | 1;
     self->tick_number = options->tick;
     self->random = options->seed;
+    self->shared_messages = options->shared_messages;
     self->soon_ms = INT64_MAX;
     self->inbox_max = INBOX_MAX_FIRST;
     self->loading = true;

@@ -32,8 +32,9 @@ typedef struct {
         first_id;    // 0: start at epoch << 40; else go on above (the same epoch after a reload)
     size_t
         body_cache_bytes_max;    // bodies kept in memory for messages that wait; beyond, they are fetched again
-    uint64_t seed;    // for jitter
-    uint64_t tick;    // number of the last tick of this epoch
+    uint32_t shared_messages;    // of a tenant in a plan, by weight, when it has company
+    uint64_t seed;               // for jitter
+    uint64_t tick;               // number of the last tick of this epoch
 } tally_core_options_t;
 
 tally_core_t *tally_core_new(const tally_core_options_t *options);

@@ -43,8 +43,9 @@ typedef struct {
 struct tally_core {
     uint64_t epoch, next_id, tick_number;
     uint64_t random;
-    int64_t soon_ms;                         // what was collected should be sealed by then
-    uint64_t seals;                          // how often sealed; names the plan being collected
+    int64_t soon_ms;             // what was collected should be sealed by then
+    uint64_t seals;              // how often sealed; names the plan being collected
+    uint32_t shared_messages;    // of a tenant in a plan, by weight, when it has company
     const tally_tenant_t *planned_tenant;    // of the last send that was planned
     int64_t company_until_ms;                // tenants that send are not alone: others send little
 

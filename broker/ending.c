@@ -162,7 +162,9 @@ tally_core_write_ends(tally_core_t *self)
     while (link != NULL && plan->ends.count < TALLY_PLAN_MESSAGES_MAX) {
         tally_lease_t *lease = TALLY_OF(link, tally_lease_t, touched);
         tally_link_t *next = tally_list_next(&self->touched, link);
-        if (plan->messages.count == 0 || !is_held_back(self, lease->stream->tenant)) {
+        tally_tenant_t *tenant = lease->stream->tenant;
+        bool held_back = plan->messages.count > 0 && is_held_back(self, tenant);
+        if (!held_back && !(TALLY_PLANTED(HELD_BACK) && tenant->exceeded_in > 0)) {
             tally_list_remove(&self->touched, link);
             write_lease(self, lease);
         }

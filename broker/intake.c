@@ -164,16 +164,16 @@ take_item(const intake_t *intake, const tally_item_t *item)
 
 //  What a tenant that has company may have in a plan.
 static uint64_t
-share_of(const tally_tenant_t *tenant)
+share_of(const tally_core_t *self, const tally_tenant_t *tenant)
 {
-    return (uint64_t)tenant->row.weight * TALLY_PLAN_SHARED_MESSAGES;
+    return (uint64_t)tenant->row.weight * self->shared_messages;
 }
 
 //  What the tenant has in the plan being collected, and still owes for those before: each pays a share.
 static uint64_t
 planned_of(const tally_core_t *self, const tally_tenant_t *tenant)
 {
-    uint64_t paid = (self->seals - tenant->planned_in) * share_of(tenant);
+    uint64_t paid = (self->seals - tenant->planned_in) * share_of(self, tenant);
     return tenant->planned > paid ? tenant->planned - paid : 0;
 }
 
@@ -187,7 +187,7 @@ note_planned(tally_core_t *self, tally_tenant_t *tenant, size_t messages, int64_
     self->planned_tenant = tenant;
     tenant->planned = least(planned_of(self, tenant) + messages, TALLY_PLAN_MESSAGES_MAX);
     tenant->planned_in = self->seals;
-    if (now_ms < self->company_until_ms && tenant->planned > share_of(tenant)) {
+    if (now_ms < self->company_until_ms && tenant->planned > share_of(self, tenant)) {
         tenant->exceeded_in = self->seals + 1;
     }
 }
@@ -306,7 +306,7 @@ finds_place(const tally_core_t *self, const tally_tenant_t *tenant, size_t messa
     size_t all = plan->messages.count + messages;
     size_t all_bytes = plan->body_bytes + bytes;
     uint64_t planned = tenant != NULL ? planned_of(self, tenant) : 0;
-    uint64_t share = tenant != NULL ? share_of(tenant) : TALLY_PLAN_SHARED_MESSAGES;
+    uint64_t share = tenant != NULL ? share_of(self, tenant) : self->shared_messages;
     bool may = planned == 0 || now_ms >= self->company_until_ms;
     if (plan->messages.count == 0) {
         return may || self->out == NULL;

@@ -124,6 +124,7 @@ load_core(tally_broker_t *self, uint64_t first_id, uint64_t tick)
     tally_core_options_t options = {.epoch = self->epoch,
                                     .first_id = first_id,
                                     .body_cache_bytes_max = self->options.body_cache_bytes_max,
+                                    .shared_messages = TALLY_PLAN_SHARED_MESSAGES,
                                     .tick = tick};
     randombytes_buf(&options.seed, sizeof options.seed);
     self->core = tally_core_new(&options);

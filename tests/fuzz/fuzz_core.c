@@ -320,6 +320,7 @@ open_core(struct play *play, uint64_t first_id)
     const tally_core_options_t options = {.epoch = play->epoch,
                                           .first_id = first_id,
                                           .body_cache_bytes_max = 64,
+                                          .shared_messages = 2,
                                           .seed = play->epoch,
                                           .tick = fake_store_last_tick(play->store)};
     play->core = tally_core_new(&options);

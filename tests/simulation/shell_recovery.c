@@ -9,6 +9,7 @@
 #define RECONNECT_MS_MIN 20
 #define RECONNECT_MS_MAX 1000
 #define CACHE_BYTES_MAX 4096    // so small that bodies have to be fetched again
+#define SHARED_MESSAGES 3       // so few that sends exceed it
 
 void
 sim_shell_load(sim_shell_t *self, uint64_t first_id, uint64_t tick)
@@ -18,6 +19,7 @@ sim_shell_load(sim_shell_t *self, uint64_t first_id, uint64_t tick)
         .epoch = self->epoch,
         .first_id = first_id,
         .body_cache_bytes_max = CACHE_BYTES_MAX,
+        .shared_messages = SHARED_MESSAGES,
         .seed = sim_draw(world, UINT64_MAX),
         .tick = tick,
     };

@@ -17,6 +17,7 @@ new_core(scene_t *scene, uint64_t first_id)
         .epoch = scene->epoch,
         .first_id = first_id,
         .body_cache_bytes_max = scene->cache_bytes_max,
+        .shared_messages = TALLY_PLAN_SHARED_MESSAGES,
         .seed = scene->epoch * 7919,
         .tick = fake_store_last_tick(scene->store),
     };
