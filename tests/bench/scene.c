@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -136,9 +137,20 @@ bench_scene_down(bench_scene_t *self)
 
 //  ---- what it costs ----------------------------------------------------------------------------------------
 
-//  Of /proc/PID/stat: its parent, its own seconds, and those of children it has waited for.  False: there is none.
+//  Its own seconds, exactly; 0 when there is none.
+static double
+seconds_of(pid_t pid)
+{
+    clockid_t clock;
+    struct timespec time;
+    bool is_there = pid != 0 && clock_getcpuclockid(pid, &clock) == 0
+                    && clock_gettime(clock, &time) == 0;
+    return is_there ? (double)time.tv_sec + (double)time.tv_nsec / 1e9 : 0;
+}
+
+//  Of /proc/PID/stat: its parent, and the seconds of children that it has waited for.  False: there is none.
 static bool
-read_stat(const char *pid, long *parent, double *own, double *children)
+read_stat(const char *pid, long *parent, double *children)
 {
     char path[64];
     char text[1024];
@@ -151,37 +163,32 @@ read_stat(const char *pid, long *parent, double *own, double *children)
     fclose(file);
     text[size] = '\0';
     const char *rest = strrchr(text, ')');    // behind the name, which may hold anything
-    unsigned long user, system, user_children, system_children;
+    unsigned long user, system;
     if (rest == NULL
-        || sscanf(rest + 1, " %*c %ld %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %lu %lu", parent,
-                  &user, &system, &user_children, &system_children)
-               != 5) {
+        || sscanf(rest + 1, " %*c %ld %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %lu %lu", parent,
+                  &user, &system)
+               != 3) {
         return false;
     }
-    double hertz = (double)sysconf(_SC_CLK_TCK);
-    *own = (double)(user + system) / hertz;
-    *children = (double)(user_children + system_children) / hertz;
+    *children = (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
     return true;
 }
 
-//  A process, and with `whole` those under it, gone or not.
+//  A process with all those under it, gone or not.
 static double
-cpu_of(pid_t pid, bool whole)
+seconds_of_all(pid_t pid)
 {
     char name[24];
     long parent;
-    double own = 0, gone = 0, sum = 0;
+    double gone = 0;
     snprintf(name, sizeof name, "%d", (int)pid);
-    if (pid == 0 || !read_stat(name, &parent, &own, &gone)) {
-        return 0;
-    }
-    sum = own + (whole ? gone : 0);
-    DIR *processes = whole ? opendir("/proc") : NULL;
+    DIR *processes = pid != 0 && read_stat(name, &parent, &gone) ? opendir("/proc") : NULL;
+    double sum = seconds_of(pid) + gone;
     struct dirent *entry;
     while (processes != NULL && (entry = readdir(processes)) != NULL) {
-        if (strtol(entry->d_name, NULL, 10) > 0 && read_stat(entry->d_name, &parent, &own, &gone)
-            && parent == pid) {
-            sum += own;
+        long child = strtol(entry->d_name, NULL, 10);
+        if (child > 0 && read_stat(entry->d_name, &parent, &gone) && parent == pid) {
+            sum += seconds_of((pid_t)child);
         }
     }
     if (processes != NULL) {
@@ -198,8 +205,8 @@ bench_scene_usage(const bench_scene_t *self)
     struct timeval user = usage.ru_utime;
     struct timeval system = usage.ru_stime;
     return (bench_usage_t){
-        .broker = cpu_of(tally_instance_pid(self->instance, "tallyd"), false),
-        .postgres = cpu_of(tally_instance_pid(self->instance, "postgres"), true),
+        .broker = seconds_of(tally_instance_pid(self->instance, "tallyd")),
+        .postgres = seconds_of_all(tally_instance_pid(self->instance, "postgres")),
         .load = (double)(user.tv_sec + system.tv_sec)
                 + (double)(user.tv_usec + system.tv_usec) / 1e6,
     };
