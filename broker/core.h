@@ -84,7 +84,8 @@ tally_core_send(tally_core_t *self, const uint8_t sender[TALLY_SENDER_BYTES], ui
 //  The plan being collected is as large as a plan should be.
 bool tally_core_full(const tally_core_t *self);
 //  Whether the plan takes this send: it fits, and its tenant has not had more than its share while others send; or
-//  others filled the plan, and its tenant has little in it.  Else it should wait for the next one, and is known to.
+//  others filled the plan, and its tenant has little in it.  Else it should wait for the next one, and the
+//  core remembers that its tenant has to.
 bool tally_core_has_place(tally_core_t *self, tally_bytes_t tenant, size_t messages, size_t bytes,
                           int64_t now_ms);
 
