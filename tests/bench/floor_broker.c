@@ -25,7 +25,6 @@
 #include "lib/histogram.h"
 
 #define FRAME_BYTES_MAX 4096
-#define HEAD_BYTES 16    // sent at, number
 #define ENDPOINT_BYTES 256
 #define SETTLED_MAX 64
 #define SETTLE_WAIT_MS 2
@@ -203,7 +202,7 @@ send_messages(void *socket, const bench_floor_broker_options_t *options, int64_t
               int64_t until_us, bench_floor_broker_t *result)
 {
     uint8_t frame[FRAME_BYTES_MAX] = {0};
-    size_t bytes = HEAD_BYTES + options->body_bytes;
+    size_t bytes = sizeof(head_t) + options->body_bytes;
     tally_histogram_t *took_us = tally_histogram_new();
     int64_t step_us = options->rate > 0 ? 1000000 / options->rate : 0;
     int64_t now_us = tally_clock_now_us();
@@ -261,7 +260,7 @@ bench_floor_broker(const char *conninfo, const bench_floor_broker_options_t *opt
                    bench_floor_broker_t *result)
 {
     char front[ENDPOINT_BYTES], lane[ENDPOINT_BYTES], sink[ENDPOINT_BYTES];
-    assert_true(HEAD_BYTES + options->body_bytes <= FRAME_BYTES_MAX);
+    assert_true(sizeof(head_t) + options->body_bytes <= FRAME_BYTES_MAX);
     int64_t now_us = tally_clock_now_us();
     struct server server = {.context = zmq_ctx_new(),
                             .leases = options->settles,
@@ -278,9 +277,11 @@ bench_floor_broker(const char *conninfo, const bench_floor_broker_options_t *opt
     worker.sink = connect_with(worker.context, ZMQ_PUSH, sink);
     void *socket = connect_with(context, ZMQ_DEALER, front);
     pthread_t threads[2];
-    pthread_create(&threads[0], NULL, serve, &server);
+    int rc = pthread_create(&threads[0], NULL, serve, &server);
+    assert_int_equal(rc, 0);
     if (options->settles) {
-        pthread_create(&threads[1], NULL, work, &worker);
+        rc = pthread_create(&threads[1], NULL, work, &worker);
+        assert_int_equal(rc, 0);
     }
     *result = (bench_floor_broker_t){0};
     send_messages(socket, options, worker.counts_from_us,
