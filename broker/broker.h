@@ -109,6 +109,7 @@ typedef struct {
     tally_tick_store_t *ticks;
     tally_recover_store_t *recovery;
     tally_inputs_t collecting, under_way;
+    tally_inputs_t owed;    // records of committed plans that left ends to later ones
     tally_asked_list_t asked_collecting, asked_under_way;
     int64_t passed_ns;        // when the phase of the tick that is going on began
     tally_inputs_t again;     // of lost ticks, to be fed before any new frame
@@ -209,9 +210,10 @@ void tally_peers_sweep(tally_broker_t *self);     // removes the doomed and the 
 void tally_peers_rejoin(tally_broker_t *self);    // after the core was made anew
 void tally_peers_destroy(tally_broker_t *self);
 bool tally_sink_turn(tally_broker_t *self, size_t frames_max);
-//  The records of one frame; again: fed a second time, what was published stays published.
-void tally_sink_take(tally_broker_t *self, tally_bytes_t frame, const tally_records_t *records,
-                     bool again);
+//  Records that were taken before are fed again.
+void tally_sink_take_again(tally_broker_t *self, const tally_chunk_t *chunk);
+//  Whether what they say did not all come true yet.
+bool tally_sink_awaits(const tally_broker_t *self, const tally_chunk_t *chunk);
 //  Leases that reached nobody go back as if they had never been given.  An input like any other: fed
 //  again when the tick that returns them is lost.
 void tally_sink_give_back(tally_broker_t *self, const tally_plan_lease_t *leases, size_t count);

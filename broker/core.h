@@ -93,6 +93,11 @@ bool tally_core_has_place(tally_core_t *self, tally_bytes_t tenant, size_t messa
 //  no effect.  Beat and publish are not for the core: the shell sees to them.
 bool tally_core_record(tally_core_t *self, const tally_record_t *record, tally_chunk_t *chunk,
                        int64_t now_ms);
+//  Not all of what records said is in the plan they went into: ends wait for a later one, or for a row that somebody
+//  holds.  Such a record is an input of the plans to come as well, and has to be fed again when one of those is lost.
+bool tally_core_owes(
+    const tally_core_t *self);    // ends to any of the records before the plan sealed last
+bool tally_core_awaits(const tally_core_t *self, uint64_t lease);    // ends of this lease
 
 //  number 0: a new worker, gets a number; else one that is connected across a reload.  NULL name is not allowed.
 //  Returns its number, or 0 with *fault filled (unknown queue, too many).

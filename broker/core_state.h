@@ -63,6 +63,8 @@ struct tally_core {
     tally_heap_t retries;      // of elections
     tally_list_t work;         // queues with something to do
     tally_list_t touched;      // leases with ends that no plan has
+    bool leaves_ends;          // the plan sealed last left some of them
+    size_t skipped;            // leases whose ends were
 
     tally_tick_t ticks[2];
     tally_tick_t *collecting;

@@ -147,6 +147,7 @@ tally_core_write_ends(tally_core_t *self)
         tally_list_remove(&self->touched, link);
         write_lease(self, TALLY_OF(link, tally_lease_t, touched));
     }
+    self->leaves_ends = tally_list_first(&self->touched) != NULL;
 }
 
 //  ---- out of the result -------------------------------------------------------------------------
@@ -286,6 +287,8 @@ resolve(tally_core_t *self, tally_tick_t *tick, tally_lease_t *lease, int64_t no
         }
     }
     lease->left = NULL;
+    self->skipped += (size_t)skipped;
+    self->skipped -= (size_t)lease->skipped;
     lease->skipped = skipped;
     if (skipped) {
         lease->backoff_ms = lease->backoff_ms == 0 ? BACKOFF_MS : lease->backoff_ms * 2;
@@ -354,6 +357,24 @@ tally_core_resolve_ends(tally_core_t *self, tally_tick_t *tick, const tally_tick
     if (self->returned.count > 0) {
         return_to_front(self);
     }
+}
+
+bool
+tally_core_owes(const tally_core_t *self)
+{
+    return self->leaves_ends || self->skipped > 0;
+}
+
+bool
+tally_core_awaits(const tally_core_t *self, uint64_t id)
+{
+    const tally_lease_t *lease = tally_table_find(&self->leases, id);
+    for (uint32_t i = 0; lease != NULL && i < lease->size; i++) {
+        if (is_wanted(&lease->messages[i])) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void

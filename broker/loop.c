@@ -69,6 +69,36 @@ swap_inputs(tally_broker_t *self)
     self->lobby_moves = true;
 }
 
+//  The tick's inputs are done with, but for records that left something to a later plan.
+static void
+forget_inputs(tally_broker_t *self)
+{
+    if (!tally_core_owes(self->core)) {
+        tally_inputs_clear(&self->owed, 0);
+        tally_inputs_clear(&self->under_way, 0);
+        return;
+    }
+    tally_inputs_t *owed = &self->owed;
+    size_t kept = 0;
+    for (size_t i = 0; i < owed->count; i++) {
+        if (tally_sink_awaits(self, owed->items[i].chunk)) {
+            owed->items[kept++] = owed->items[i];
+        } else {
+            tally_chunk_drop(&owed->items[i].chunk);
+        }
+    }
+    owed->count = kept;
+    for (size_t i = 0; i < self->under_way.count; i++) {
+        const tally_input_t *input = &self->under_way.items[i];
+        if (!input->is_send && tally_sink_awaits(self, input->chunk)) {
+            tally_input_t *moved = TALLY_PUSH(owed);
+            *moved = *input;
+            tally_chunk_hold(moved->chunk);
+        }
+    }
+    tally_inputs_clear(&self->under_way, 0);
+}
+
 static void
 finish_tick(tally_broker_t *self, const tally_tick_result_t *result)
 {
@@ -80,7 +110,7 @@ finish_tick(tally_broker_t *self, const tally_tick_result_t *result)
     tally_admin_committed(self, result);
     TALLY_FAILPOINT(TICK_TOLD);
     tally_core_published(self->core, &plan);
-    tally_inputs_clear(&self->under_way, 0);
+    forget_inputs(self);
     self->lobby_moves = true;     // who owes may go while nothing is under way
     self->feed_again_max *= 2;    // 0, all of them, stays 0
     self->reconnect_attempt = 0;

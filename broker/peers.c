@@ -368,33 +368,9 @@ check_owner(const tally_broker_t *self, const tally_principal_t *who,
     return fault;
 }
 
+//  The records of one frame; again: fed a second time, what was published stays published.
 static void
-take_records(tally_broker_t *self, const tally_principal_t *who, tally_bytes_t frame)
-{
-    tally_head_t head;
-    tally_cursor_t cursor;
-    tally_records_t records;
-    tally_fault_t fault = tally_head_read(frame, &head, &cursor);
-    if (fault.code == 0 && head.verb != TALLY_RECORDS) {
-        fault = (tally_fault_t){TALLY_E_VERB, TALLY_NO_INDEX, "the sink takes records only"};
-    }
-    if (fault.code == 0) {
-        fault = tally_records_read(cursor, &records);
-    }
-    if (fault.code == 0) {
-        fault = check_owner(self, who, &records);
-    }
-    if (fault.code != 0) {
-        self->counters.frames_refused++;
-        tally_log_debug("refused frame in sink: %s", fault.text);
-        return;
-    }
-    tally_sink_take(self, frame, &records, false);
-}
-
-void
-tally_sink_take(tally_broker_t *self, tally_bytes_t frame, const tally_records_t *records,
-                bool again)
+sink_take(tally_broker_t *self, tally_bytes_t frame, const tally_records_t *records, bool again)
 {
     //  The frame is decoded once more out of a chunk of our own when the core needs any of it.
     tally_chunk_t *chunk = NULL;
@@ -431,11 +407,34 @@ tally_sink_take(tally_broker_t *self, tally_bytes_t frame, const tally_records_t
     }
 }
 
-//  What was written into self->wire.
 static void
-take_own_records(tally_broker_t *self)
+take_records(tally_broker_t *self, const tally_principal_t *who, tally_bytes_t frame)
 {
-    tally_bytes_t frame = {self->wire.data, self->wire.size};
+    tally_head_t head;
+    tally_cursor_t cursor;
+    tally_records_t records;
+    tally_fault_t fault = tally_head_read(frame, &head, &cursor);
+    if (fault.code == 0 && head.verb != TALLY_RECORDS) {
+        fault = (tally_fault_t){TALLY_E_VERB, TALLY_NO_INDEX, "the sink takes records only"};
+    }
+    if (fault.code == 0) {
+        fault = tally_records_read(cursor, &records);
+    }
+    if (fault.code == 0) {
+        fault = check_owner(self, who, &records);
+    }
+    if (fault.code != 0) {
+        self->counters.frames_refused++;
+        tally_log_debug("refused frame in sink: %s", fault.text);
+        return;
+    }
+    sink_take(self, frame, &records, false);
+}
+
+//  The records of a frame that is known to be good.
+static tally_records_t
+read_records(tally_bytes_t frame)
+{
     tally_head_t head;
     tally_cursor_t cursor;
     tally_records_t records;
@@ -443,7 +442,38 @@ take_own_records(tally_broker_t *self)
     assert(fault.code == 0);
     fault = tally_records_read(cursor, &records);
     assert(fault.code == 0);
-    tally_sink_take(self, frame, &records, false);
+    return records;
+}
+
+void
+tally_sink_take_again(tally_broker_t *self, const tally_chunk_t *chunk)
+{
+    tally_bytes_t frame = {chunk->data, chunk->size};
+    tally_records_t records = read_records(frame);
+    sink_take(self, frame, &records, true);
+}
+
+bool
+tally_sink_awaits(const tally_broker_t *self, const tally_chunk_t *chunk)
+{
+    tally_records_t records = read_records((tally_bytes_t){chunk->data, chunk->size});
+    for (uint16_t i = 0; i < records.count; i++) {
+        tally_record_t record;
+        tally_record_read(&records.records, &record);
+        if (tally_core_awaits(self->core, record.lease)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+//  What was written into self->wire.
+static void
+take_own_records(tally_broker_t *self)
+{
+    tally_bytes_t frame = {self->wire.data, self->wire.size};
+    tally_records_t records = read_records(frame);
+    sink_take(self, frame, &records, false);
 }
 
 void

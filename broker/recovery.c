@@ -252,12 +252,13 @@ append_inputs(tally_inputs_t *target, tally_inputs_t *source, size_t from)
     source->count = 0;
 }
 
-//  What is to be fed again, in the order in which it came: the lost tick, the one collected since, and what an
-//  earlier loss had left.
+//  What is to be fed again, in the order in which it came: what ticks before the lost one left to be done, the lost one,
+//  the one collected since, and what an earlier loss had left.
 static void
 gather_inputs(tally_broker_t *self)
 {
     tally_inputs_t again = {0};
+    append_inputs(&again, &self->owed, 0);
     append_inputs(&again, &self->under_way, 0);
     append_inputs(&again, &self->collecting, 0);
     append_inputs(&again, &self->again, self->again_at);
@@ -266,8 +267,8 @@ gather_inputs(tally_broker_t *self)
     self->again_at = 0;
 }
 
-//  Statements cannot fail on data; should one do so all the same, half of the inputs go into the next tick, until the
-//  one that does it stands alone and is refused.
+//  Statements cannot fail on data; should one do so all the same, half of the inputs that may have done it, the first of
+//  those to be fed again, go into the next tick, until the one that does it stands alone and is refused.
 static void
 halve(tally_broker_t *self, size_t count)
 {
@@ -279,7 +280,7 @@ halve(tally_broker_t *self, size_t count)
     if (count == 0) {
         return;    // not an input's doing: an election, an expiry; see the log
     }
-    tally_input_t *culprit = &self->under_way.items[0];
+    tally_input_t *culprit = &self->again.items[self->again_at++];
     tally_log_error("refused input that PostgreSQL rejects  bytes=%zu", culprit->chunk->size);
     tally_caller_t *caller = culprit->is_send
                                  ? tally_callers_find_sender(self->callers, culprit->sender)
@@ -296,7 +297,6 @@ halve(tally_broker_t *self, size_t count)
         tally_front_refuse(self, caller->route, head.request, bad, 0);
     }
     tally_chunk_drop(&culprit->chunk);
-    self->under_way.count = 0;
     self->feed_again_max = 1;
 }
 
@@ -323,12 +323,13 @@ tally_recovery_lost(tally_broker_t *self, tally_db_outcome_t outcome)
                    outcome == TALLY_DB_UNKNOWN ? "unknown"
                    : outcome == TALLY_DB_RETRY ? "retry"
                                                : "reject");
+    size_t suspects = self->owed.count + self->under_way.count;
+    gather_inputs(self);
     if (outcome == TALLY_DB_REJECT) {
-        halve(self, self->under_way.count);
+        halve(self, suspects);
     }
     self->counters.retried += outcome == TALLY_DB_RETRY;
     self->lost_outcome = outcome;
-    gather_inputs(self);
     tally_admin_clear(self, &self->asked_under_way, "the broker lost its database; ask again");
     tally_admin_clear(self, &self->asked_collecting, "the broker lost its database; ask again");
     TALLY_FAILPOINT(TICK_LOST);
@@ -340,6 +341,7 @@ tally_recovery_cut(tally_broker_t *self)
 {
     assert(self->plan == NULL);
     tally_log_warn("lost the connection between ticks: %s", tally_tick_store_error(self->ticks));
+    gather_inputs(self);
     go_away(self);
 }
 
@@ -478,15 +480,7 @@ feed_one(tally_broker_t *self, const tally_input_t *input)
         tally_front_send(self, input->sender, input->chunk);
         return;
     }
-    tally_bytes_t frame = {input->chunk->data, input->chunk->size};
-    tally_head_t head;
-    tally_cursor_t cursor;
-    tally_records_t records;
-    tally_fault_t fault = tally_head_read(frame, &head, &cursor);
-    assert(fault.code == 0);
-    fault = tally_records_read(cursor, &records);
-    assert(fault.code == 0);    // it was taken before
-    tally_sink_take(self, frame, &records, true);
+    tally_sink_take_again(self, input->chunk);
 }
 
 bool

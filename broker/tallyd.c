@@ -155,9 +155,11 @@ close_broker(tally_broker_t *self)
     tally_lobby_destroy(&self->lobby);
     tally_inputs_clear(&self->collecting, 0);
     tally_inputs_clear(&self->under_way, 0);
+    tally_inputs_clear(&self->owed, 0);
     tally_inputs_clear(&self->again, self->again_at);
     free(self->collecting.items);
     free(self->under_way.items);
+    free(self->owed.items);
     free(self->again.items);
     free(self->asked_collecting.items);
     free(self->asked_under_way.items);

@@ -52,6 +52,7 @@
     X(SQL_UNTOLD, 600, "worker settled by SQL and told nobody")                                    \
     X(SQL_UNDONE, 600, "worker's transaction rolled back")                                         \
     X(RECORD_STALE, 0, "record for a lease that is over")                                          \
+    X(RECORD_OWED, 0, "record whose effect came with a later tick")                                \
     X(BAD_RECORD, 500, "hostile record: foreign or made up lease and message")                     \
     X(BAD_SEQUENCE, 200, "hostile send: sequence out of the window")                               \
     X(BAD_QUEUE, 200, "send to a queue that does not exist")                                       \

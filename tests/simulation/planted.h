@@ -19,6 +19,7 @@ enum {
     PLANT_TOLD_EARLY = 108,          // a tick is told before its commit
     PLANT_GIVEN_BACK_ONCE = 109,     // undelivered leases are given back, but not again
     PLANT_LOST_IS_DONE = 110,        // a lost answer is taken for a commit
+    PLANT_OWED_FORGOTTEN = 111,      // records are fed again only with the plan that they went into
 };
 
 #endif

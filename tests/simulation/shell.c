@@ -61,6 +61,7 @@ forget_all(sim_shell_t *self)
     self->plan = NULL;
     sim_shell_clear_inputs(&self->collecting, 0);
     sim_shell_clear_inputs(&self->under_way, 0);
+    sim_shell_clear_inputs(&self->owed, 0);
     sim_shell_clear_inputs(&self->again, self->again_at);
     self->again_at = self->feed_again_max = 0;
     clear_frames(&self->front, &self->front_at);
@@ -83,6 +84,7 @@ sim_shell_destroy(sim_shell_t **self_p)
     tally_callers_destroy(&self->callers);
     free(self->collecting.items);
     free(self->under_way.items);
+    free(self->owed.items);
     free(self->again.items);
     free(self->front.items);
     free(self->sink.items);
@@ -228,6 +230,38 @@ sometimes_check(sim_shell_t *self)
     }
 }
 
+//  As broker/loop.c.
+static void
+forget_inputs(sim_shell_t *self)
+{
+    sim_inputs_t *owed = &self->owed;
+    if (!tally_core_owes(self->core)) {
+        sim_shell_clear_inputs(owed, 0);
+        sim_shell_clear_inputs(&self->under_way, 0);
+        return;
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < owed->count; i++) {
+        if (sim_shell_awaits(self, owed->items[i].chunk)) {
+            owed->items[kept++] = owed->items[i];
+        } else {
+            tally_chunk_drop(&owed->items[i].chunk);
+        }
+    }
+    owed->count = kept;
+    for (size_t i = 0; i < self->under_way.count; i++) {
+        const sim_input_t *input = &self->under_way.items[i];
+        if (!input->is_send && sim_shell_awaits(self, input->chunk)
+            && !TALLY_PLANTED(OWED_FORGOTTEN)) {
+            sim_input_t *moved = TALLY_PUSH(owed);
+            *moved = *input;
+            tally_chunk_hold(moved->chunk);
+            sim_bit(self->world, SIM_RECORD_OWED);
+        }
+    }
+    sim_shell_clear_inputs(&self->under_way, 0);
+}
+
 static void
 finish_tick(sim_shell_t *self, const tally_tick_result_t *result)
 {
@@ -242,7 +276,7 @@ finish_tick(sim_shell_t *self, const tally_tick_result_t *result)
     }
     tally_core_published(self->core, &plan);
     tally_core_check(self->core);
-    sim_shell_clear_inputs(&self->under_way, 0);
+    forget_inputs(self);
     self->feed_again_max *= 2;
     self->reconnect_attempt = 0;
 }

@@ -224,6 +224,27 @@ sim_shell_take_records(sim_shell_t *self, tally_chunk_t *frame)
     }
 }
 
+bool
+sim_shell_awaits(const sim_shell_t *self, const tally_chunk_t *frame)
+{
+    tally_head_t head;
+    tally_cursor_t cursor;
+    tally_records_t records;
+    tally_fault_t fault = tally_head_read((tally_bytes_t){frame->data, frame->size}, &head,
+                                          &cursor);
+    assert(fault.code == 0);
+    fault = tally_records_read(cursor, &records);
+    assert(fault.code == 0);
+    for (uint16_t i = 0; i < records.count; i++) {
+        tally_record_t record;
+        tally_record_read(&records.records, &record);
+        if (tally_core_awaits(self->core, record.lease)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void
 sim_shell_give_back(sim_shell_t *self, const tally_plan_lease_t *leases, size_t count)
 {

@@ -61,6 +61,7 @@ static void
 gather_inputs(sim_shell_t *self)
 {
     sim_inputs_t again = {0};
+    append_inputs(&again, &self->owed, 0);
     append_inputs(&again, &self->under_way, 0);
     append_inputs(&again, &self->collecting, 0);
     append_inputs(&again, &self->again, self->again_at);
@@ -98,9 +99,9 @@ halve(sim_shell_t *self, size_t count)
         return;
     }
     sim_bit(self->world, SIM_REJECTED);
-    refuse_input(self, &self->under_way.items[0]);
-    tally_chunk_drop(&self->under_way.items[0].chunk);
-    self->under_way.count = 0;
+    sim_input_t *culprit = &self->again.items[self->again_at++];
+    refuse_input(self, culprit);
+    tally_chunk_drop(&culprit->chunk);
     self->feed_again_max = 1;
 }
 
@@ -110,9 +111,7 @@ sim_shell_lost(sim_shell_t *self, sim_commit_t outcome)
     sim_world_t *world = self->world;
     assert(outcome != SIM_REPLACED);    // nobody else starts while this one runs
     SIM_TRACE(world, "broker: tick # did not end well (#)", self->plan->number, outcome);
-    if (outcome == SIM_REJECT) {
-        halve(self, self->under_way.count);
-    }
+    size_t suspects = self->owed.count + self->under_way.count;
     if (outcome == SIM_UNKNOWN && TALLY_PLANTED(LOST_IS_FAILED)) {
         for (size_t i = 0; i < self->under_way.count; i++) {
             refuse_input(self, &self->under_way.items[i]);
@@ -121,6 +120,9 @@ sim_shell_lost(sim_shell_t *self, sim_commit_t outcome)
     }
     self->lost = outcome;
     gather_inputs(self);
+    if (outcome == SIM_REJECT) {
+        halve(self, suspects);
+    }
     self->mode = SIM_BEING_AWAY;
     self->answered = false;
     self->reconnect_at_ms = world->now_ms + back_off_ms(self);

@@ -65,7 +65,7 @@ struct sim_shell {
     tally_plan_t *plan;    // under way; NULL: none
     uint64_t tick;         // its number at the database
     bool answered;         // the database has answered
-    sim_inputs_t collecting, under_way, again;
+    sim_inputs_t collecting, under_way, owed, again;
     size_t again_at, feed_again_max;
     sim_commit_t lost;
     int64_t reconnect_at_ms;
@@ -116,6 +116,7 @@ void sim_shell_free_peers(sim_shell_t *self);
 int sim_shell_into_lane(sim_shell_t *self, sim_peer_t *peer);
 void sim_shell_notice(sim_shell_t *self, sim_peer_t *peer, const tally_notice_t *notice);
 void sim_shell_take_records(sim_shell_t *self, tally_chunk_t *frame);
+bool sim_shell_awaits(const sim_shell_t *self, const tally_chunk_t *frame);
 //  Leases that reached nobody.
 void sim_shell_give_back(sim_shell_t *self, const tally_plan_lease_t *leases, size_t count);
 

@@ -335,6 +335,30 @@ uncounted_returns_go_to_the_front_in_the_order_of_their_ids(void **state)
 }
 
 static void
+what_a_plan_has_no_room_for_is_owed_and_ends_in_the_next(void **state)
+{
+    scene_t *scene = *state;
+    enum { SIZE = 64, LEASES = TALLY_PLAN_MESSAGES_MAX / SIZE + 1 };
+    uint64_t leases[LEASES];
+    for (size_t i = 0; i < LEASES; i++) {
+        scene_join(scene, SIZE, "work");
+        leases[i] = lease_some(scene, SIZE);
+    }
+    assert_false(tally_core_owes(scene->core));
+    assert_false(tally_core_awaits(scene->core, leases[0]));
+    for (size_t i = 0; i < LEASES; i++) {
+        assert_true(scene_give_back(scene, leases[i], 0));
+    }
+    scene_tick(scene);
+    assert_true(tally_core_owes(scene->core));
+    assert_false(tally_core_awaits(scene->core, leases[0]));
+    assert_true(tally_core_awaits(scene->core, leases[LEASES - 1]));
+    scene_tick(scene);
+    assert_false(tally_core_owes(scene->core));
+    assert_false(tally_core_awaits(scene->core, leases[LEASES - 1]));
+}
+
+static void
 a_return_can_ask_for_its_own_delay(void **state)
 {
     scene_t *scene = *state;
@@ -546,6 +570,7 @@ main(int argc, char **argv)
         TEST(a_failure_without_words_is_buried_with_words_all_the_same),
         TEST(an_uncounted_return_counts_the_delivery_and_nothing_else),
         TEST(uncounted_returns_go_to_the_front_in_the_order_of_their_ids),
+        TEST(what_a_plan_has_no_room_for_is_owed_and_ends_in_the_next),
         TEST(a_return_can_ask_for_its_own_delay),
         TEST(a_sent_delay_is_kept_to_the_millisecond),
         TEST(messages_due_at_one_time_go_in_the_order_in_which_they_were_sent),

@@ -159,6 +159,8 @@ a_locked_settle_is_tried_again_with_growing_pauses(void **state)
     scene_tick(scene);
     int64_t backoff_ms = BACKOFF_MS;
     for (int i = 0; i < 8; i++) {
+        assert_true(tally_core_owes(scene->core));
+        assert_true(tally_core_awaits(scene->core, lease));
         assert_int_equal(tally_core_next_ms(scene->core, scene->now_ms),
                          scene->now_ms + backoff_ms);
         scene->now_ms += backoff_ms;
@@ -170,6 +172,7 @@ a_locked_settle_is_tried_again_with_growing_pauses(void **state)
     }
     fake_store_lock_lease(scene->store, lease, false);
     scene_pass(scene, BACKOFF_MS_MAX);
+    assert_false(tally_core_owes(scene->core));
     assert_int_equal(scene_stats(scene, "work").settled, 3);
     assert_int_equal(fake_store_lease_count(scene->store), 0);
 }
