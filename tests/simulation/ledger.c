@@ -14,6 +14,7 @@ sim_ledger_new(sim_world_t *world)
 {
     sim_ledger_t *self = tally_alloc(sizeof *self);
     self->world = world;
+    self->taken = 1;
     return self;
 }
 
@@ -259,6 +260,33 @@ sim_ledger_took_back(sim_ledger_t *self, uint64_t id)
     if (lease != NULL) {
         lease->taken_back = true;
     }
+}
+
+void
+sim_ledger_took(sim_ledger_t *self, const tally_record_t *record)
+{
+    const sim_lease_t *lease = sim_ledger_lease(self, record->lease);
+    bool ends = record->kind == TALLY_RECORD_SETTLE || record->kind == TALLY_RECORD_RESULT
+                || record->kind == TALLY_RECORD_RETURN || record->kind == TALLY_RECORD_BURY;
+    if (lease == NULL || !ends) {
+        return;
+    }
+    for (size_t i = 0; record->count == 0 && i < lease->count; i++) {
+        self->leased.items[lease->first + i].taken = self->taken;
+    }
+    tally_cursor_t ids = record->ids;
+    for (size_t i = 0; i < record->count; i++) {
+        sim_leased_t *leased = sim_ledger_leased(self, lease, tally_cursor_u64(&ids));
+        if (leased != NULL) {
+            leased->taken = self->taken;
+        }
+    }
+}
+
+void
+sim_ledger_may_forget(sim_ledger_t *self)
+{
+    self->taken++;
 }
 
 //  Whose worker is not connected with the new core loses no attempt.

@@ -92,6 +92,10 @@ void sim_ledger_tells_term(sim_ledger_t *self, uint32_t queue, uint32_t tenant, 
                            uint64_t worker);
 //  Its messages were given back by the broker itself: nobody had got them.
 void sim_ledger_took_back(sim_ledger_t *self, uint64_t lease);
+//  The core took a record that ends something, as the first for its lease: then it does, and is no crash.
+void sim_ledger_took(sim_ledger_t *self, const tally_record_t *record);
+//  Unless the broker is killed, or has to feed again in parts, while deadlines pass.
+void sim_ledger_may_forget(sim_ledger_t *self);
 void sim_ledger_heard(sim_ledger_t *self, uint64_t worker);
 void sim_ledger_gone(sim_ledger_t *self, uint64_t worker, tally_gone_t how);
 //  A core was loaded, and the workers that are connected have joined it.

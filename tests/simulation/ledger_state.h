@@ -11,6 +11,7 @@
 typedef struct {
     uint32_t message;
     unsigned said;
+    uint64_t taken;    // ledger->taken when the broker took a record that ends it; 0: none
     bool over;
 } sim_leased_t;
 
@@ -56,6 +57,7 @@ struct sim_ledger {
                             [SIM_DEDUPES + 1];    // by the database's clock
     uint32_t passed[SIM_QUEUES][SIM_TENANTS][TALLY_PRIORITY_LEVELS];
     uint64_t last_id;    // the highest that a committed tick used
+    uint64_t taken;      // from 1; grows when what was taken up to now need not come true
     uint64_t settled, ticks, effects;
 };
 
@@ -64,6 +66,9 @@ sim_leased_t *
 sim_ledger_leased(const sim_ledger_t *self, const sim_lease_t *lease, uint64_t message);
 //  A message of a lease is over or goes back: off the lease.
 void sim_ledger_leave(sim_ledger_t *self, sim_lease_t *lease, sim_leased_t *leased);
+//  Its worker died or let the deadline pass, as far as anybody outside can tell.
+bool
+sim_ledger_may_have_crashed(const sim_ledger_t *self, const sim_lease_t *lease, int64_t now_ms);
 void sim_ledger_settle(sim_ledger_t *self, sim_lease_t *lease, sim_leased_t *leased, bool by_sql);
 
 //  ---- ledger_order.c: in which order messages go to workers -------------------------------------

@@ -225,7 +225,7 @@ take_settled(sim_ledger_t *self, uint64_t id)
 
 //  Its worker died or let the deadline pass, as far as anybody outside can tell.
 static bool
-may_have_crashed(sim_ledger_t *self, const sim_lease_t *lease, int64_t sealed_ms)
+may_have_crashed(const sim_ledger_t *self, const sim_lease_t *lease, int64_t sealed_ms)
 {
     int64_t early_ms = sim_database_set_forward(self->world->database);
     const sim_crew_t *member = tally_table_find(&self->crew, lease->worker);
@@ -254,6 +254,9 @@ check_counters(sim_ledger_t *self, const sim_lease_t *lease, const sim_leased_t 
     if (crashed == 1) {
         SIM_REQUIRE(lease->published, "I11 attempts",
                     "@ crashed under lease @, which nobody was given", end->message, lease->id);
+        SIM_REQUIRE(leased->taken < self->taken, "I11 attempts",
+                    "@ crashed under lease @, whose end the broker had taken", end->message,
+                    lease->id);
         SIM_REQUIRE(may_have_crashed(self, lease, sealed_ms), "I12 timeliness",
                     "lease @ of @ ended too early", lease->id, end->message);
         SIM_REQUIRE(end->batch_max > 0 && (size_t)end->batch_max <= (lease->count + 1) / 2,

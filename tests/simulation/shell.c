@@ -58,6 +58,7 @@ static void
 forget_all(sim_shell_t *self)
 {
     tally_core_destroy(&self->core);
+    sim_ledger_may_forget(self->world->ledger);
     self->plan = NULL;
     sim_shell_clear_inputs(&self->collecting, 0);
     sim_shell_clear_inputs(&self->under_way, 0);

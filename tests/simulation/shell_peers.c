@@ -217,7 +217,11 @@ sim_shell_take_records(sim_shell_t *self, tally_chunk_t *frame)
             kept = true;
             sim_shell_keep(self, NULL, frame);
         }
+        bool is_ending = tally_core_awaits(self->core, record.lease);
         bool taken = tally_core_record(self->core, &record, frame, self->world->now_ms);
+        if (taken && !is_ending && self->feed_again_max == 0) {
+            sim_ledger_took(self->world->ledger, &record);
+        }
         if (!taken && records.worker != 0) {
             sim_bit(self->world, SIM_RECORD_STALE);
         }

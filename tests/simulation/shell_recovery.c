@@ -91,6 +91,7 @@ refuse_input(sim_shell_t *self, const sim_input_t *input)
 static void
 halve(sim_shell_t *self, size_t count)
 {
+    sim_ledger_may_forget(self->world->ledger);
     if (count > 1) {
         self->feed_again_max = count / 2;
         return;
