@@ -99,8 +99,9 @@ note_server(bench_scene_t *self)
     bench_report_note(self->report, "postgresql", settings);
 }
 
-void
-bench_scene_make_segments(const bench_scene_t *self)
+//  Making one takes up to 25 ms in the middle of a commit, which a flood would do several times a second.
+static void
+make_segments(const bench_scene_t *self)
 {
     static const char write[] = "select pg_logical_emit_message(false, 'bench', '')";
     tally_db_t *db = bench_scene_connection(self);
@@ -118,7 +119,7 @@ bench_scene_up(bench_scene_t *self, const char *crews)
     self->instance = tally_instance_new();
     tally_instance_must(self->instance, "up", "--workers", crews, "--statistics-window", "0", NULL);
     make_floor(self);
-    bench_scene_make_segments(self);
+    make_segments(self);
     if (self->notes_server) {
         note_server(self);
         self->notes_server = false;

@@ -22,12 +22,10 @@ typedef struct {
     char *floor_db;    // conninfo of the second database; owned
 } bench_scene_t;
 
-//  A new instance with these crews ("responses=1", or "heartbeat=0" for none).
+//  A new instance with these crews ("responses=1", or "heartbeat=0" for none), and WAL segments to write over, as a
+//  server has that has been running for a while.
 void bench_scene_up(bench_scene_t *self, const char *crews);
 void bench_scene_down(bench_scene_t *self);
-//  What a server has that has been running for a while: WAL segments to write over.  Making one takes up to 25 ms in
-//  the middle of a commit, which a flood does several times a second.  A new instance has some; long floods need more.
-void bench_scene_make_segments(const bench_scene_t *self);
 
 //  Seconds of CPU since the start.
 typedef struct {
