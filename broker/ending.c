@@ -12,6 +12,7 @@
 
 #define BACKOFF_MS 20
 #define BACKOFF_MS_MAX 250
+#define HELD_BACK_MAX 2    // ticks in a row
 
 void
 tally_core_touch(tally_core_t *self, tally_lease_t *lease, int64_t hurry_ms)
@@ -137,15 +138,37 @@ write_lease(tally_core_t *self, tally_lease_t *lease)
     tally_list_append(&self->collecting->ending, &lease->ending);
 }
 
+//  A tick takes as long as it has messages, new and ending ones, and who came just behind a long one should not get
+//  into another.  So what a tenant that has company ends comes two ticks after those into which it sent more than its
+//  share, unless nobody sends.
+static bool
+is_held_back(const tally_core_t *self, tally_tenant_t *tenant)
+{
+    uint64_t number = self->seals + 1;
+    if (tenant->decided_in != number) {
+        bool exceeded = tenant->exceeded_in > 0 && tenant->exceeded_in + 1 >= number;
+        unsigned before = tenant->decided_in + 1 == number ? tenant->held_back : 0;
+        tenant->held_back = exceeded && before < HELD_BACK_MAX ? before + 1 : 0;
+        tenant->decided_in = number;
+    }
+    return tenant->held_back > 0;
+}
+
 void
 tally_core_write_ends(tally_core_t *self)
 {
     const tally_plan_t *plan = tally_core_plan(self);
-    tally_link_t *link;
-    while ((link = tally_list_first(&self->touched)) != NULL
-           && plan->ends.count < TALLY_PLAN_MESSAGES_MAX) {
-        tally_list_remove(&self->touched, link);
-        write_lease(self, TALLY_OF(link, tally_lease_t, touched));
+    tally_link_t *link = tally_list_first(&self->touched);
+    while (link != NULL && plan->ends.count < TALLY_PLAN_MESSAGES_MAX) {
+        tally_lease_t *lease = TALLY_OF(link, tally_lease_t, touched);
+        tally_link_t *next = tally_list_next(&self->touched, link);
+        tally_tenant_t *tenant = lease->stream->tenant;
+        bool held_back = plan->messages.count > 0 && is_held_back(self, tenant);
+        if (!held_back && !(TALLY_PLANTED(HELD_BACK) && tenant->exceeded_in > 0)) {
+            tally_list_remove(&self->touched, link);
+            write_lease(self, lease);
+        }
+        link = next;
     }
     self->leaves_ends = tally_list_first(&self->touched) != NULL;
 }

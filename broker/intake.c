@@ -187,6 +187,9 @@ note_planned(tally_core_t *self, tally_tenant_t *tenant, size_t messages, int64_
     self->planned_tenant = tenant;
     tenant->planned = least(planned_of(self, tenant) + messages, TALLY_PLAN_MESSAGES_MAX);
     tenant->planned_in = self->seals;
+    if (now_ms < self->company_until_ms && tenant->planned > share_of(self, tenant)) {
+        tenant->exceeded_in = self->seals + 1;
+    }
 }
 
 static void
