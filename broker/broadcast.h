@@ -3,8 +3,8 @@
 //
 //  Two frames: topic, JSON text.  Each message carries "seq", counting up by one within its topic since the
 //  broker started, and "epoch", so a subscriber knows what it missed; slow subscribers lose messages, never the
-//  broker time.  Nothing lives on the feed alone.  Snapshots are published whether somebody listens or not, at most
-//  once a second.
+//  broker time.  Nothing lives on the feed alone.  Snapshots are published at most once a second, and while nobody is
+//  connected to a feed they are not made.
 //
 //  PUB cannot keep a topic from a subscriber.  So with CURVE whoever does not see all tenants is told a feed of its
 //  own: a socket for its set of tenants, whose handshake lets keys of that set in and no others, and on which goes

@@ -44,6 +44,7 @@ struct connection {
 static struct connection connections[DESCRIPTORS_MAX];
 static atomic_uint_fast64_t all_unread;
 static atomic_uint_fast64_t refused, ended;
+static atomic_size_t subscribers;
 static atomic_bool started;
 static _Thread_local bool listens_for_subscribers;
 
@@ -170,6 +171,7 @@ accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
     if (fd >= 0 && fd < DESCRIPTORS_MAX && atomic_load(&connections[fd].feeds)) {
         connection->subscriber = tally_subscriber_new();
         connection->listener = fd;
+        atomic_fetch_add(&subscribers, 1);
     }
     atomic_store(&connection->heard, false);
     atomic_store(&connection->open, true);
@@ -279,6 +281,7 @@ forget(struct connection *connection)
         atomic_fetch_sub(&connections[connection->listener].subscribed, connection->topics);
         connection->topics = 0;
         tally_subscriber_destroy(&connection->subscriber);
+        atomic_fetch_sub(&subscribers, 1);
     }
     forget_unread(connection);
 }
@@ -329,6 +332,12 @@ tally_gate_newcomers(void)
     size_t count = newcomers.waiting.count;
     pthread_mutex_unlock(&lock);
     return count;
+}
+
+size_t
+tally_gate_subscribers(void)
+{
+    return atomic_load(&subscribers);
 }
 
 uint64_t

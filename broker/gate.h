@@ -28,6 +28,8 @@ void tally_gate_taken(zmq_msg_t *message);
 
 //  Connections that have not proved yet who they are.
 size_t tally_gate_newcomers(void);
+//  Connections to listeners for subscribers.
+size_t tally_gate_subscribers(void);
 //  Since the start: connections turned away, and ended.
 uint64_t tally_gate_refused(void);
 uint64_t tally_gate_ended(void);

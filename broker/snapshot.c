@@ -341,10 +341,16 @@ bool
 tally_snapshot_publish(tally_broker_t *self)
 {
     if (self->snapshot_next == 0) {
+        ask_reader(self);
+    }
+    if (tally_gate_subscribers() == 0) {
+        self->snapshot_next = 0;
+        return false;
+    }
+    if (self->snapshot_next == 0) {
         json_t *broker = snapshot_broker(self);
         json_object_set_new(broker, "ticks", snapshot_ticks(self));
         tally_broadcast_publish(self->feed, tally_bytes_of("broker"), broker);
-        ask_reader(self);
     }
     for (int i = 0; i < TOPICS_AT_ONCE; i++) {
         if (!publish_at(self, self->snapshot_next)) {

@@ -176,6 +176,31 @@ the_statistics_window_is_set_and_kept(void **state)
                      7000);
 }
 
+static bool
+is_up_for_three_rounds(void *argument)
+{
+    json_t *status = tally_instance_json(argument, "status", "--json", NULL);
+    json_t *uptime = json_object_get(json_object_get(status, "broker"), "uptime_ms");
+    bool is_up = json_integer_value(uptime) > 3500;
+    json_decref(status);
+    return is_up;
+}
+
+static void
+snapshots_are_made_while_somebody_follows(void **state)
+{
+    tally_instance_t *instance = *state;
+    tally_instance_must(instance, "up", "--workers", "heartbeat=1", NULL);
+    bool is_up = tally_wait_until(is_up_for_three_rounds, instance, BACK_MS);
+    assert_true(is_up);
+    json_t *snapshot = tally_instance_json(instance, "feed", "broker", "--count", "1", "--json",
+                                           NULL);
+    json_t *sequence = json_object_get(json_object_get(snapshot, "body"), "seq");
+    //  The first of all, or the one after, when the round began before the subscription was heard.
+    assert_in_range(json_integer_value(sequence), 1, 2);
+    json_decref(snapshot);
+}
+
 struct family {
     tally_instance_t *instance;
     pid_t supervisor;
@@ -283,6 +308,7 @@ main(int argc, char **argv)
         TEST(postgres_stopped_at_once_comes_back_with_what_was_confirmed),
         TEST(down_stops_everything_and_up_finds_everything_again),
         TEST_EMPTY(the_statistics_window_is_set_and_kept),
+        TEST_EMPTY(snapshots_are_made_while_somebody_follows),
         TEST(a_supervisor_that_is_killed_takes_all_with_it_and_up_starts_anew),
         TEST_EMPTY(in_the_foreground_a_signal_stops_all_in_order),
         TEST_EMPTY(usage_mistakes_are_named),
