@@ -88,6 +88,8 @@ bool tally_core_full(const tally_core_t *self);
 //  core remembers that its tenant has to.
 bool tally_core_has_place(tally_core_t *self, tally_bytes_t tenant, size_t messages, size_t bytes,
                           int64_t now_ms);
+//  Somebody sends besides whoever sends as much as it can.
+bool tally_core_has_company(const tally_core_t *self, int64_t now_ms);
 
 //  One sink record.  False when its lease is unknown or over: counted as stale,
 //  no effect.  Beat and publish are not for the core: the shell sees to them.

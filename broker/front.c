@@ -17,9 +17,13 @@
 #include "lib/log.h"
 
 #define AWAY_RETRY_MS 250
+#define CROWDED_RETRY_MS 1000
 
 static const tally_fault_t nobody_known = {TALLY_E_STATE, TALLY_NO_INDEX,
                                            "nobody is known on this connection; say hello first"};
+static const tally_fault_t crowded = {TALLY_E_BUSY, TALLY_NO_INDEX,
+                                      "too many sends of this tenant wait; come back when some "
+                                      "were taken"};
 static const tally_fault_t away = {TALLY_E_AWAY, TALLY_NO_INDEX,
                                    "PostgreSQL is away; send again later, nothing happened"};
 static const tally_fault_t nobodys_key = {TALLY_E_REFUSED, TALLY_NO_INDEX,
@@ -301,10 +305,16 @@ take_send(tally_broker_t *self, tally_caller_t *caller, const tally_principal_t 
         fault = tally_front_take_send(self, &send, &retry_after_ms);
     }
     tally_waiting_t waiting = {.messages = send.count, .chunk = chunk};
+    bool waits = fault.code == 0
+                 && (tally_lobby_holds(self->lobby, send.tenant)
+                     || !has_place(self, send.tenant, &waiting));
+    if (waits && !tally_lobby_has_room(self->lobby, send.tenant, chunk->size)) {
+        fault = crowded;
+        retry_after_ms = CROWDED_RETRY_MS;
+    }
     if (fault.code != 0) {
         tally_front_refuse(self, caller->route, request, fault, retry_after_ms);
-    } else if (tally_lobby_holds(self->lobby, send.tenant)
-               || !has_place(self, send.tenant, &waiting)) {
+    } else if (waits) {
         tally_lobby_enter(self->lobby, caller->sender, send.tenant, send.count, chunk);
     } else {
         give_send(self, caller, request, &send, chunk);
@@ -542,8 +552,11 @@ tally_front_turn(tally_broker_t *self, size_t frames_max)
     tally_owner_require(&self->owner);
     empty_lobby(self);
     for (size_t taken = 0; taken < frames_max; taken++) {
-        bool full = tally_lobby_full(self->lobby)
-                    || self->collecting.count >= TALLY_PLAN_INPUTS_MAX;
+        //  Who alone sends more than is taken is held up by its socket.  When others send as well, their frames are
+        //  behind its own, and are read.
+        bool full = self->collecting.count >= TALLY_PLAN_INPUTS_MAX
+                    || (tally_lobby_half_full(self->lobby)
+                        && !tally_core_has_company(self->core, self->now_ms));
         if (self->state == TALLY_SERVING && full) {
             return false;    // the next seal makes room; what waits stays in the socket
         }

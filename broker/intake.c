@@ -307,7 +307,7 @@ finds_place(const tally_core_t *self, const tally_tenant_t *tenant, size_t messa
     size_t all_bytes = plan->body_bytes + bytes;
     uint64_t planned = tenant != NULL ? planned_of(self, tenant) : 0;
     uint64_t share = tenant != NULL ? share_of(self, tenant) : self->shared_messages;
-    bool may = planned == 0 || now_ms >= self->company_until_ms;
+    bool may = planned == 0 || !tally_core_has_company(self, now_ms);
     if (plan->messages.count == 0) {
         return may || self->out == NULL;
     }
@@ -331,6 +331,12 @@ tally_core_has_place(tally_core_t *self, tally_bytes_t name, size_t messages, si
         tenant->pressed_until_ms = now_ms + TALLY_PLAN_PRESSED_MS;
     }
     return found;
+}
+
+bool
+tally_core_has_company(const tally_core_t *self, int64_t now_ms)
+{
+    return now_ms < self->company_until_ms;
 }
 
 static int

@@ -11,8 +11,8 @@
 #include "broker/table.h"
 #include "lib/alloc.h"
 
-#define SENDS_MAX 4096
-#define BYTES_MAX ((size_t)32 * 1024 * 1024)
+#define SENDS_MAX 8192
+#define BYTES_MAX ((size_t)64 * 1024 * 1024 + TALLY_FRAME_BYTES_MAX)
 
 typedef struct {
     tally_link_t link;    // in its line
@@ -22,6 +22,7 @@ typedef struct {
 typedef struct {
     tally_link_t link;      // in the turns
     tally_list_t places;    // never empty
+    size_t bytes;
     uint8_t name_size;
     uint8_t name[TALLY_NAME_BYTES_MAX];
 } line_t;
@@ -66,6 +67,7 @@ take_first(tally_lobby_t *self, line_t *line, tally_waiting_t *waiting)
     free(place);
     self->count--;
     self->bytes -= waiting->chunk->size;
+    line->bytes -= waiting->chunk->size;
     if (tally_list_first(&line->places) == NULL) {
         tally_list_remove(&self->turns, &line->link);
         tally_names_take(&self->lines, 0, name_of(line));
@@ -92,9 +94,18 @@ tally_lobby_destroy(tally_lobby_t **self_p)
 }
 
 bool
-tally_lobby_full(const tally_lobby_t *self)
+tally_lobby_has_room(const tally_lobby_t *self, tally_bytes_t tenant, size_t bytes)
 {
-    return self->count >= SENDS_MAX || self->bytes >= BYTES_MAX;
+    const line_t *line = tally_names_find(&self->lines, 0, tenant);
+    size_t line_count = line == NULL ? 0 : line->places.count;
+    size_t line_bytes = line == NULL ? 0 : line->bytes;
+    return line_count + self->count < SENDS_MAX && line_bytes + self->bytes + bytes <= BYTES_MAX;
+}
+
+bool
+tally_lobby_half_full(const tally_lobby_t *self)
+{
+    return self->count >= SENDS_MAX / 2 || 2 * self->bytes + TALLY_FRAME_BYTES_MAX > BYTES_MAX;
 }
 
 bool
@@ -114,6 +125,7 @@ tally_lobby_enter(tally_lobby_t *self, const uint8_t sender[TALLY_SENDER_BYTES],
                   tally_bytes_t tenant, uint16_t messages, tally_chunk_t *chunk)
 {
     assert(tenant.size <= TALLY_NAME_BYTES_MAX);
+    assert(tally_lobby_has_room(self, tenant, chunk->size));
     line_t *line = tally_names_find(&self->lines, 0, tenant);
     if (line == NULL) {
         line = tally_alloc(sizeof *line);
@@ -129,6 +141,7 @@ tally_lobby_enter(tally_lobby_t *self, const uint8_t sender[TALLY_SENDER_BYTES],
     tally_list_append(&line->places, &place->link);
     self->count++;
     self->bytes += chunk->size;
+    line->bytes += chunk->size;
 }
 
 bool

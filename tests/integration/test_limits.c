@@ -318,6 +318,61 @@ there_are_as_many_tenants_as_the_limit_and_not_one_more(void **state)
     assert_int_equal(count(f, "select count(*) from tally.tenant"), TALLY_TENANTS_MAX);
 }
 
+//  ---- sends that wait ---------------------------------------------------------------------------
+
+#define FLOOD_SENDS 500
+#define FLOOD_BATCH 16
+#define FLOOD_BODY_BYTES 16384
+#define FLOOD_OTHERS_EVERY 50
+
+//  Takes answers for so long; of those sends that were refused, and of all.
+static void
+take_answers(tally_client_t *client, int timeout_ms, size_t *refused, size_t *answered)
+{
+    tally_event_t event;
+    for (; tally_client_next(client, timeout_ms, &event) == 0; ++*answered) {
+        if (event.kind == TALLY_EVENT_REFUSED) {
+            ++*refused;
+            assert_int_equal(event.code, TALLY_CODE_BUSY);
+            assert_true(event.retry_after_ms > 0);
+        }
+    }
+}
+
+//  131 MB at once, of which half of 80 may wait.  Others are served all the while, and nothing is stored by half.
+static void
+a_tenant_may_have_as_much_waiting_as_is_free_besides_while_others_send(void **state)
+{
+    static const uint8_t body[FLOOD_BODY_BYTES];
+    broker_scene_t *f = *state;
+    tally_client_t *client = tally_client_new(tally_instance_endpoint(f->instance));
+    tally_client_set_retry(client, false);
+    tally_message_t messages[FLOOD_BATCH];
+    for (size_t i = 0; i < FLOOD_BATCH; i++) {
+        messages[i] = (tally_message_t){.body = body, .body_bytes = sizeof body};
+    }
+    size_t refused = 0, answered = 0;
+    for (int i = 0; i < FLOOD_SENDS; i++) {
+        int rc = tally_client_send(client, "guards", "flood", messages, FLOOD_BATCH,
+                                   BROKER_SCENE_MS, NULL);
+        assert_int_equal(rc, 0);
+        if (i % FLOOD_OTHERS_EVERY == 0) {
+            broker_scene_serves(f, BROKER_SCENE_MS);
+        }
+    }
+    while (answered < FLOOD_SENDS) {
+        size_t before = answered;
+        broker_scene_serves(f, BROKER_SCENE_MS);
+        take_answers(client, 1000, &refused, &answered);
+        assert_true(answered > before);
+    }
+    tally_client_destroy(&client);
+    assert_in_range(refused, 1, FLOOD_SENDS - 1);
+    int64_t stored = count(f, "select count(*) from tally.message m join tally.tenant t on"
+                              " t.id = m.tenant where t.name = 'flood'");
+    assert_int_equal(stored, (FLOOD_SENDS - refused) * FLOOD_BATCH);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -338,6 +393,9 @@ main(int argc, char **argv)
         cmocka_unit_test_teardown(silent_connections_are_as_many_as_the_limit_and_no_more,
                                   broker_scene_undo),
         cmocka_unit_test_teardown(strangers_who_fail_too_often_are_turned_away, broker_scene_undo),
+        cmocka_unit_test_teardown(
+            a_tenant_may_have_as_much_waiting_as_is_free_besides_while_others_send,
+            broker_scene_undo),
         cmocka_unit_test_teardown(there_are_as_many_queues_as_the_limit_and_not_one_more,
                                   broker_scene_undo),
         cmocka_unit_test_teardown(there_are_as_many_tenants_as_the_limit_and_not_one_more,

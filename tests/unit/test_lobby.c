@@ -98,29 +98,56 @@ who_may_not_go_holds_up_only_its_own_line(void **state)
     leaves(*state, "a", "a1");
 }
 
-static void
-it_is_full_at_a_number_of_sends(void **state)
+//  Until there is no room for another; how many there were.
+static int
+fill(tally_lobby_t *lobby, const char *tenant, tally_bytes_t frame)
 {
-    for (int i = 0; i < 4096; i++) {
-        assert_false(tally_lobby_full(*state));
-        enter(*state, i % 2 == 0 ? "a" : "b", "x");
+    int count = 0;
+    for (; tally_lobby_has_room(lobby, tally_bytes_of(tenant), frame.size); count++) {
+        tally_chunk_t *chunk = tally_chunk_new(frame);
+        tally_lobby_enter(lobby, sender, tally_bytes_of(tenant), 3, chunk);
+        tally_chunk_drop(&chunk);
     }
-    assert_true(tally_lobby_full(*state));
-    leaves(*state, NULL, "x");
-    assert_false(tally_lobby_full(*state));
+    return count;
 }
 
 static void
-it_is_full_at_a_number_of_bytes(void **state)
+a_line_has_no_more_sends_than_are_free_besides(void **state)
 {
-    static const uint8_t frame[1024 * 1024];
-    for (int i = 0; i < 32; i++) {
-        assert_false(tally_lobby_full(*state));
-        tally_chunk_t *chunk = tally_chunk_new((tally_bytes_t){frame, sizeof frame});
-        tally_lobby_enter(*state, sender, tally_bytes_of("a"), 3, chunk);
+    assert_int_equal(fill(*state, "a", tally_bytes_of("x")), 4096);
+    assert_true(tally_lobby_half_full(*state));
+    assert_int_equal(fill(*state, "b", tally_bytes_of("x")), 2048);
+    assert_int_equal(fill(*state, "c", tally_bytes_of("x")), 1024);
+    assert_false(tally_lobby_has_room(*state, tally_bytes_of("a"), 1));
+    for (int i = 0; i < 1200; i++) {
+        leaves(*state, "a", "x");
+    }
+    assert_int_equal(fill(*state, "b", tally_bytes_of("x")), 88);
+    assert_int_equal(fill(*state, "a", tally_bytes_of("x")), 0);
+}
+
+static void
+a_line_has_no_more_bytes_than_are_free_besides(void **state)
+{
+    static const uint8_t bytes[1024 * 1024];
+    const tally_bytes_t frame = {bytes, sizeof bytes};
+    assert_int_equal(fill(*state, "a", frame), 40);
+    assert_int_equal(fill(*state, "b", frame), 20);
+    assert_int_equal(fill(*state, "c", frame), 10);
+    assert_true(tally_lobby_has_room(*state, tally_bytes_of("d"), sizeof bytes));
+}
+
+static void
+a_line_alone_finds_room_for_any_frame_until_it_is_half_full(void **state)
+{
+    static const uint8_t bytes[1024 * 1024 - 7];
+    const tally_bytes_t a = tally_bytes_of("a");
+    while (!tally_lobby_half_full(*state)) {
+        assert_true(tally_lobby_has_room(*state, a, TALLY_FRAME_BYTES_MAX));
+        tally_chunk_t *chunk = tally_chunk_new((tally_bytes_t){bytes, sizeof bytes});
+        tally_lobby_enter(*state, sender, a, 3, chunk);
         tally_chunk_drop(&chunk);
     }
-    assert_true(tally_lobby_full(*state));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -135,8 +162,9 @@ main(int argc, char **argv)
         TEST(a_line_keeps_its_order),
         TEST(lines_take_turns),
         TEST(who_may_not_go_holds_up_only_its_own_line),
-        TEST(it_is_full_at_a_number_of_sends),
-        TEST(it_is_full_at_a_number_of_bytes),
+        TEST(a_line_has_no_more_sends_than_are_free_besides),
+        TEST(a_line_has_no_more_bytes_than_are_free_besides),
+        TEST(a_line_alone_finds_room_for_any_frame_until_it_is_half_full),
     };
     return cmocka_run_group_tests_name("lobby", tests, NULL, NULL);
 }
