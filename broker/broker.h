@@ -47,6 +47,7 @@ typedef struct {
 //  A frame that a plan may still need: fed again when the plan's transaction is lost.
 typedef struct {
     bool is_send;                          // else records
+    bool ends;                             // of those one that ended something
     uint8_t sender[TALLY_SENDER_BYTES];    // of a send
     tally_chunk_t *chunk;                  // the whole frame; one reference
 } tally_input_t;
@@ -155,7 +156,9 @@ void tally_broker_watch(tally_broker_t *self, int fd, void *what);    // epoll, 
 void tally_broker_unwatch(tally_broker_t *self, int fd);
 void
 tally_inputs_clear(tally_inputs_t *inputs, size_t from);    // drops those from there on, empties
-void tally_broker_keep_input(tally_broker_t *self, const uint8_t *sender, tally_chunk_t *chunk);
+//  What went into the plan being collected.  ends: something ends by one of these records.
+void tally_broker_keep_send(tally_broker_t *self, const uint8_t *sender, tally_chunk_t *chunk);
+void tally_broker_keep_records(tally_broker_t *self, bool ends, tally_chunk_t *chunk);
 
 //  ---- front.c: frames of the ROUTER ----
 //  Takes at most so many frames, those that waited first; false when the socket is empty.

@@ -91,12 +91,18 @@ bool tally_core_has_place(tally_core_t *self, tally_bytes_t tenant, size_t messa
 //  Somebody sends besides whoever sends as much as it can.
 bool tally_core_has_company(const tally_core_t *self, int64_t now_ms);
 
-//  One sink record.  False when its lease is unknown or over: counted as stale,
-//  no effect.  Beat and publish are not for the core: the shell sees to them.
-bool tally_core_record(tally_core_t *self, const tally_record_t *record, tally_chunk_t *chunk,
-                       int64_t now_ms);
+typedef enum {
+    TALLY_EFFECT_STALE = 0,    // its lease is unknown or over: counted, no effect
+    TALLY_EFFECT_TAKEN,
+    TALLY_EFFECT_ENDS,    // taken, and it says how something ends that was open until then
+} tally_effect_t;
+
+//  One sink record.  Beat and publish are not for the core: the shell sees to them.
+tally_effect_t tally_core_record(tally_core_t *self, const tally_record_t *record,
+                                 tally_chunk_t *chunk, int64_t now_ms);
 //  Not all of what records said is in the plan they went into: ends wait for a later one, or for a row that somebody
-//  holds.  Such a record is an input of the plans to come as well, and has to be fed again when one of those is lost.
+//  holds.  A record that ends something is an input of the plans to come as well while that is so, and has to be fed
+//  again when one of those is lost.
 bool tally_core_owes(
     const tally_core_t *self);    // ends to any of the records before the plan sealed last
 bool tally_core_awaits(const tally_core_t *self, uint64_t lease);    // ends of this lease

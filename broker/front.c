@@ -217,7 +217,7 @@ give_send(tally_broker_t *self, tally_caller_t *caller, uint64_t sequence, const
                                                        chunk, self->now_ms);
     switch (answer.outcome) {
     case TALLY_SEND_PLANNED:
-        tally_broker_keep_input(self, caller->sender, chunk);
+        tally_broker_keep_send(self, caller->sender, chunk);
         TALLY_FAILPOINT(SEND_TAKEN);
         expect_results(self, caller, sequence, send, false);
         break;

@@ -36,14 +36,18 @@ tally_broker_unwatch(tally_broker_t *self, int fd)
 }
 
 void
-tally_broker_keep_input(tally_broker_t *self, const uint8_t *sender, tally_chunk_t *chunk)
+tally_broker_keep_send(tally_broker_t *self, const uint8_t *sender, tally_chunk_t *chunk)
 {
     tally_input_t *input = TALLY_PUSH(&self->collecting);
-    input->chunk = tally_chunk_hold(chunk);
-    input->is_send = sender != NULL;
-    if (sender != NULL) {
-        memcpy(input->sender, sender, TALLY_SENDER_BYTES);
-    }
+    *input = (tally_input_t){.is_send = true, .chunk = tally_chunk_hold(chunk)};
+    memcpy(input->sender, sender, TALLY_SENDER_BYTES);
+}
+
+void
+tally_broker_keep_records(tally_broker_t *self, bool ends, tally_chunk_t *chunk)
+{
+    *TALLY_PUSH(&self->collecting) = (tally_input_t){.ends = ends,
+                                                     .chunk = tally_chunk_hold(chunk)};
 }
 
 void
@@ -90,7 +94,7 @@ forget_inputs(tally_broker_t *self)
     owed->count = kept;
     for (size_t i = 0; i < self->under_way.count; i++) {
         const tally_input_t *input = &self->under_way.items[i];
-        if (!input->is_send && tally_sink_awaits(self, input->chunk)) {
+        if (input->ends && tally_sink_awaits(self, input->chunk)) {
             tally_input_t *moved = TALLY_PUSH(owed);
             *moved = *input;
             tally_chunk_hold(moved->chunk);

@@ -374,6 +374,7 @@ sink_take(tally_broker_t *self, tally_bytes_t frame, const tally_records_t *reco
 {
     //  The frame is decoded once more out of a chunk of our own when the core needs any of it.
     tally_chunk_t *chunk = NULL;
+    bool ends = false;
     tally_cursor_t cursor = records->records;
     for (uint16_t i = 0; i < records->count; i++) {
         tally_record_t record;
@@ -392,16 +393,16 @@ sink_take(tally_broker_t *self, tally_bytes_t frame, const tally_records_t *reco
             if (chunk == NULL) {
                 TALLY_FAILPOINT(RECORDS_RECEIVED);
                 chunk = tally_chunk_new(frame);
-                tally_broker_keep_input(self, NULL, chunk);
             }
             tally_cursor_t own = {chunk->data + (before - (const uint8_t *)frame.data),
                                   chunk->data + chunk->size, false};
             tally_record_read(&own, &record);
-            tally_core_record(self->core, &record, chunk,
-                              self->now_ms);    // false: stale, the core counts
+            ends |= tally_core_record(self->core, &record, chunk, self->now_ms)
+                    == TALLY_EFFECT_ENDS;
         }
     }
     if (chunk != NULL) {
+        tally_broker_keep_records(self, ends, chunk);
         TALLY_FAILPOINT(RECORDS_TAKEN);
         tally_chunk_drop(&chunk);
     }

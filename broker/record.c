@@ -135,13 +135,14 @@ next_named(tally_lease_t *lease, const tally_record_t *record, tally_cursor_t *i
                               : tally_lease_find(lease, tally_cursor_u64(ids));
 }
 
-static void
+//  How many messages of it were marked.
+static uint32_t
 end_named(tally_core_t *self, tally_lease_t *lease, const tally_record_t *record,
           tally_chunk_t *chunk, int64_t now_ms)
 {
     tally_cursor_t ids = record->ids;
     uint32_t count = record->count == 0 ? lease->size : record->count;
-    uint32_t given = 0;
+    uint32_t given = 0, marked = 0;
     for (uint32_t at = 0; at < count; at++) {
         tally_leased_t *leased = next_named(lease, record, &ids, at);
         if (leased == NULL || !is_open(leased)) {
@@ -149,6 +150,7 @@ end_named(tally_core_t *self, tally_lease_t *lease, const tally_record_t *record
             continue;
         }
         mark(lease, leased, end_by_record(self, lease, leased, record), &given);
+        marked++;
         if (leased->want != NULL && chunk != NULL) {
             leased->want->chunk = tally_chunk_hold(chunk);
         }
@@ -157,6 +159,7 @@ end_named(tally_core_t *self, tally_lease_t *lease, const tally_record_t *record
     if (given > 0 && lease->held == 0 && lease->worker != NULL) {
         tally_crew_pace(lease->worker, lease->began_ms, now_ms);
     }
+    return marked;
 }
 
 static void
@@ -183,7 +186,7 @@ extend(tally_core_t *self, tally_lease_t *lease, uint32_t asked_ms, int64_t now_
     tally_core_hurry(self, now_ms + COMPANY_MS);
 }
 
-bool
+tally_effect_t
 tally_core_record(tally_core_t *self, const tally_record_t *record, tally_chunk_t *chunk,
                   int64_t now_ms)
 {
@@ -193,12 +196,12 @@ tally_core_record(tally_core_t *self, const tally_record_t *record, tally_chunk_
     }
     if (lease == NULL || !lease->live) {
         self->stale++;
-        return false;
+        return TALLY_EFFECT_STALE;
     }
     switch (record->kind) {
     case TALLY_RECORD_EXTEND:
         extend(self, lease, record->delay_ms, now_ms);
-        return true;
+        return TALLY_EFFECT_TAKEN;
     case TALLY_RECORD_NOTE:
         self->look_in_inbox = true;
         break;
@@ -208,13 +211,13 @@ tally_core_record(tally_core_t *self, const tally_record_t *record, tally_chunk_
     case TALLY_RECORD_BURY:
         break;
     default:
-        return false;    // not for a lease
+        return TALLY_EFFECT_STALE;    // not for a lease
     }
-    end_named(self, lease, record, chunk, now_ms);
+    uint32_t marked = end_named(self, lease, record, chunk, now_ms);
     tally_core_watch(self, lease);
     bool awaited = record->kind == TALLY_RECORD_RESULT;
     tally_core_touch(self, lease, awaited ? now_ms : now_ms + COMPANY_MS);
-    return true;
+    return marked > 0 && record->kind != TALLY_RECORD_NOTE ? TALLY_EFFECT_ENDS : TALLY_EFFECT_TAKEN;
 }
 
 //  ---- deadlines ---------------------------------------------------------------------------------

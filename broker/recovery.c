@@ -252,8 +252,8 @@ append_inputs(tally_inputs_t *target, tally_inputs_t *source, size_t from)
     source->count = 0;
 }
 
-//  What is to be fed again, in the order in which it came: what ticks before the lost one left to be done, the lost one,
-//  the one collected since, and what an earlier loss had left.
+//  What is to be fed again, in the order in which it came: what ticks before the lost one left to be done, the lost
+//  one, the one collected since, and what an earlier loss had left.
 static void
 gather_inputs(tally_broker_t *self)
 {
@@ -267,8 +267,8 @@ gather_inputs(tally_broker_t *self)
     self->again_at = 0;
 }
 
-//  Statements cannot fail on data; should one do so all the same, half of the inputs that may have done it, the first of
-//  those to be fed again, go into the next tick, until the one that does it stands alone and is refused.
+//  Statements cannot fail on data; should one do so all the same, half of the inputs that may have done it, the first
+//  of those to be fed again, go into the next tick, until the one that does it stands alone and is refused.
 static void
 halve(tally_broker_t *self, size_t count)
 {

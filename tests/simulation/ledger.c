@@ -266,9 +266,7 @@ void
 sim_ledger_took(sim_ledger_t *self, const tally_record_t *record)
 {
     const sim_lease_t *lease = sim_ledger_lease(self, record->lease);
-    bool ends = record->kind == TALLY_RECORD_SETTLE || record->kind == TALLY_RECORD_RESULT
-                || record->kind == TALLY_RECORD_RETURN || record->kind == TALLY_RECORD_BURY;
-    if (lease == NULL || !ends) {
+    if (lease == NULL) {
         return;
     }
     for (size_t i = 0; record->count == 0 && i < lease->count; i++) {

@@ -42,7 +42,7 @@ sim_shell_clear_inputs(sim_inputs_t *inputs, size_t from)
     inputs->count = 0;
 }
 
-void
+sim_input_t *
 sim_shell_keep(sim_shell_t *self, const uint8_t *sender, tally_chunk_t *chunk)
 {
     sim_input_t *input = TALLY_PUSH(&self->collecting);
@@ -51,6 +51,7 @@ sim_shell_keep(sim_shell_t *self, const uint8_t *sender, tally_chunk_t *chunk)
     if (sender != NULL) {
         memcpy(input->sender, sender, TALLY_SENDER_BYTES);
     }
+    return input;
 }
 
 //  All that a process has in memory.
@@ -252,8 +253,7 @@ forget_inputs(sim_shell_t *self)
     owed->count = kept;
     for (size_t i = 0; i < self->under_way.count; i++) {
         const sim_input_t *input = &self->under_way.items[i];
-        if (!input->is_send && sim_shell_awaits(self, input->chunk)
-            && !TALLY_PLANTED(OWED_FORGOTTEN)) {
+        if (input->ends && sim_shell_awaits(self, input->chunk) && !TALLY_PLANTED(OWED_FORGOTTEN)) {
             sim_input_t *moved = TALLY_PUSH(owed);
             *moved = *input;
             tally_chunk_hold(moved->chunk);

@@ -197,7 +197,7 @@ sim_shell_take_records(sim_shell_t *self, tally_chunk_t *frame)
     if (fault.code != 0) {
         return;
     }
-    bool kept = false;
+    sim_input_t *kept = NULL;
     cursor = records.records;
     for (uint16_t i = 0; i < records.count; i++) {
         tally_record_t record;
@@ -213,16 +213,16 @@ sim_shell_take_records(sim_shell_t *self, tally_chunk_t *frame)
         if (record.kind == TALLY_RECORD_PUBLISH) {
             continue;
         }
-        if (!kept) {
-            kept = true;
-            sim_shell_keep(self, NULL, frame);
+        if (kept == NULL) {
+            kept = sim_shell_keep(self, NULL, frame);
         }
         bool is_ending = tally_core_awaits(self->core, record.lease);
-        bool taken = tally_core_record(self->core, &record, frame, self->world->now_ms);
-        if (taken && !is_ending && self->feed_again_max == 0) {
+        tally_effect_t effect = tally_core_record(self->core, &record, frame, self->world->now_ms);
+        kept->ends = kept->ends || effect == TALLY_EFFECT_ENDS;
+        if (effect == TALLY_EFFECT_ENDS && !is_ending && self->feed_again_max == 0) {
             sim_ledger_took(self->world->ledger, &record);
         }
-        if (!taken && records.worker != 0) {
+        if (effect == TALLY_EFFECT_STALE && records.worker != 0) {
             sim_bit(self->world, SIM_RECORD_STALE);
         }
     }

@@ -18,6 +18,7 @@ typedef struct {
     bool is_send;
     uint8_t sender[TALLY_SENDER_BYTES];
     tally_chunk_t *chunk;
+    bool ends;    // records, one of which ended something
 } sim_input_t;
 
 typedef TALLY_ARRAY(sim_input_t) sim_inputs_t;
@@ -86,7 +87,7 @@ struct sim_shell {
 };
 
 //  ---- shell.c -----------------------------------------------------------------------------------
-void sim_shell_keep(sim_shell_t *self, const uint8_t *sender, tally_chunk_t *chunk);
+sim_input_t *sim_shell_keep(sim_shell_t *self, const uint8_t *sender, tally_chunk_t *chunk);
 void sim_shell_clear_inputs(sim_inputs_t *inputs, size_t from);
 
 //  ---- shell_front.c -----------------------------------------------------------------------------

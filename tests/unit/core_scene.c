@@ -240,9 +240,9 @@ scene_record(scene_t *scene, const tally_record_t *record, const uint64_t *ids)
     assert_int_equal(fault.code, 0);
     tally_record_t read;
     tally_record_read(&records.records, &read);
-    bool taken = tally_core_record(scene->core, &read, chunk, scene->now_ms);
+    scene->effect = tally_core_record(scene->core, &read, chunk, scene->now_ms);
     tally_chunk_drop(&chunk);
-    return taken;
+    return scene->effect != TALLY_EFFECT_STALE;
 }
 
 static bool

@@ -26,7 +26,8 @@ typedef struct {
     uint64_t epoch;
     size_t cache_bytes_max;
     uint8_t sender[TALLY_SENDER_BYTES];
-    uint64_t sequence;    // the last that was used
+    uint64_t sequence;        // the last that was used
+    tally_effect_t effect;    // of the last record
     tally_wire_t wire;
 } scene_t;
 

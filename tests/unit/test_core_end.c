@@ -189,6 +189,24 @@ what_is_settled_while_a_part_is_out_is_not_taken_for_skipped(void **state)
 }
 
 static void
+a_record_says_whether_it_ends_anything(void **state)
+{
+    scene_t *scene = *state;
+    uint64_t lease = lease_some(scene, 2);
+    uint64_t first = scene_message(scene, 0, 0);
+    assert_true(scene_note(scene, lease));
+    assert_int_equal(scene->effect, TALLY_EFFECT_TAKEN);
+    assert_true(scene_settle_one(scene, lease, first));
+    assert_int_equal(scene->effect, TALLY_EFFECT_ENDS);
+    assert_true(scene_settle_one(scene, lease, first));
+    assert_int_equal(scene->effect, TALLY_EFFECT_TAKEN);
+    assert_true(scene_extend(scene, lease, 5000));
+    assert_int_equal(scene->effect, TALLY_EFFECT_TAKEN);
+    assert_true(scene_settle(scene, lease));
+    assert_int_equal(scene->effect, TALLY_EFFECT_ENDS);
+}
+
+static void
 ids_that_a_lease_does_not_hold_are_stale_and_harm_nothing(void **state)
 {
     scene_t *scene = *state;
@@ -604,7 +622,8 @@ an_extension_has_bounds(void **state)
     tally_record_t record = {.kind = TALLY_RECORD_EXTEND,
                              .lease = lease,
                              .delay_ms = TALLY_VISIBILITY_MS_MAX + 1};
-    assert_true(tally_core_record(scene->core, &record, NULL, scene->now_ms));
+    assert_int_equal(tally_core_record(scene->core, &record, NULL, scene->now_ms),
+                     TALLY_EFFECT_TAKEN);
     scene_tick(scene);
     assert_int_equal(scene->told->extended_ms.items[0], TALLY_VISIBILITY_MS_MAX);
     assert_true(scene_extend(scene, lease, 1));
@@ -637,6 +656,7 @@ main(int argc, char **argv)
         TEST(parts_that_make_up_the_whole_within_a_tick_settle_as_one_number),
         TEST(a_part_settles_by_its_messages_and_the_rest_goes_on),
         TEST(a_settle_counts_once_however_often_it_is_said),
+        TEST(a_record_says_whether_it_ends_anything),
         TEST(ids_that_a_lease_does_not_hold_are_stale_and_harm_nothing),
         TEST(a_lease_nobody_knows_is_stale),
         TEST(a_lease_that_is_not_committed_cannot_be_named_yet),
