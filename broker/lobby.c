@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "broker/list.h"
+#include "broker/plan.h"
 #include "broker/table.h"
 #include "lib/alloc.h"
 
@@ -15,14 +16,9 @@
 #define BYTES_MAX ((size_t)64 * 1024 * 1024 + TALLY_FRAME_BYTES_MAX)
 
 typedef struct {
-    tally_link_t link;    // in its line
-    tally_waiting_t waiting;
-} place_t;
-
-typedef struct {
-    tally_link_t link;      // in the turns
-    tally_list_t places;    // never empty
-    size_t bytes;
+    tally_link_t link;                      // in the turns
+    TALLY_ARRAY(tally_waiting_t) places;    // before `first` they are empty; never all of them
+    size_t first, bytes;
     uint8_t name_size;
     uint8_t name[TALLY_NAME_BYTES_MAX];
 } line_t;
@@ -57,21 +53,30 @@ tally_lobby_new(void)
     return self;
 }
 
+static size_t
+sends_of(const line_t *line)
+{
+    return line->places.count - line->first;
+}
+
 //  The first of a line, which goes when it was the last.
 static void
 take_first(tally_lobby_t *self, line_t *line, tally_waiting_t *waiting)
 {
-    place_t *place = TALLY_OF(tally_list_first(&line->places), place_t, link);
-    tally_list_remove(&line->places, &place->link);
-    *waiting = place->waiting;
-    free(place);
+    *waiting = line->places.items[line->first++];
     self->count--;
     self->bytes -= waiting->chunk->size;
     line->bytes -= waiting->chunk->size;
-    if (tally_list_first(&line->places) == NULL) {
+    size_t left = sends_of(line);
+    if (left == 0) {
         tally_list_remove(&self->turns, &line->link);
         tally_names_take(&self->lines, 0, name_of(line));
+        free(line->places.items);
         free(line);
+    } else if (left <= line->first) {
+        memcpy(line->places.items, line->places.items + line->first, left * sizeof *waiting);
+        line->places.count = left;
+        line->first = 0;
     }
 }
 
@@ -97,7 +102,7 @@ bool
 tally_lobby_has_room(const tally_lobby_t *self, tally_bytes_t tenant, size_t bytes)
 {
     const line_t *line = tally_names_find(&self->lines, 0, tenant);
-    size_t line_count = line == NULL ? 0 : line->places.count;
+    size_t line_count = line == NULL ? 0 : sends_of(line);
     size_t line_bytes = line == NULL ? 0 : line->bytes;
     return line_count + self->count < SENDS_MAX && line_bytes + self->bytes + bytes <= BYTES_MAX;
 }
@@ -131,14 +136,12 @@ tally_lobby_enter(tally_lobby_t *self, const uint8_t sender[TALLY_SENDER_BYTES],
         line = tally_alloc(sizeof *line);
         line->name_size = (uint8_t)tenant.size;
         memcpy(line->name, tenant.data, tenant.size);
-        tally_list_init(&line->places);
         tally_names_put(&self->lines, 0, name_of(line), line);
         tally_list_append(&self->turns, &line->link);
     }
-    place_t *place = tally_alloc(sizeof *place);
-    place->waiting = (tally_waiting_t){.messages = messages, .chunk = tally_chunk_hold(chunk)};
-    memcpy(place->waiting.sender, sender, TALLY_SENDER_BYTES);
-    tally_list_append(&line->places, &place->link);
+    tally_waiting_t *waiting = TALLY_PUSH(&line->places);
+    *waiting = (tally_waiting_t){.messages = messages, .chunk = tally_chunk_hold(chunk)};
+    memcpy(waiting->sender, sender, TALLY_SENDER_BYTES);
     self->count++;
     self->bytes += chunk->size;
     line->bytes += chunk->size;
@@ -151,9 +154,8 @@ tally_lobby_leave(tally_lobby_t *self,
 {
     for (size_t left = self->turns.count; left > 0; left--) {
         line_t *line = TALLY_OF(tally_list_first(&self->turns), line_t, link);
-        const place_t *first = TALLY_OF(tally_list_first(&line->places), place_t, link);
         tally_list_rotate(&self->turns);
-        if (may(context, name_of(line), &first->waiting)) {
+        if (may(context, name_of(line), &line->places.items[line->first])) {
             take_first(self, line, waiting);
             return true;
         }

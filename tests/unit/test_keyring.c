@@ -65,7 +65,8 @@ admits(tally_keyring_t *ring, const char *key, const char *domain)
 static void
 an_empty_keyring_admits_nobody_anywhere(void **state)
 {
-    static const char *const domains[] = {"front", "sink", "feed", "lane:" KEY_A, "feed:", "", "x"};
+    static const char *const domains[] = {"front", "sink", "feed", ("lane:" KEY_A),
+                                          "feed:", "",     "x"};
     for (size_t i = 0; i < sizeof domains / sizeof domains[0]; i++) {
         assert_false(admits(*state, KEY_A, domains[i]));
     }

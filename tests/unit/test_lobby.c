@@ -59,12 +59,14 @@ leaves(tally_lobby_t *lobby, const char *tenant, const char *text)
 static void
 a_line_keeps_its_order(void **state)
 {
-    enter(*state, "a", "1");
-    enter(*state, "a", "2");
-    enter(*state, "a", "3");
-    leaves(*state, NULL, "1");
-    leaves(*state, NULL, "2");
-    leaves(*state, NULL, "3");
+    static const char *const texts[] = {"1", "2", "3", "4", "5", "6", "7", "8", "9"};
+    enum { TEXTS = sizeof texts / sizeof texts[0] };
+    for (size_t in = 0, out = 0; out < TEXTS; out++) {
+        for (int i = 0; i < 3 && in < TEXTS; i++) {
+            enter(*state, "a", texts[in++]);
+        }
+        leaves(*state, NULL, texts[out]);
+    }
     assert_true(tally_lobby_empty(*state));
 }
 
