@@ -12,9 +12,6 @@
 #include "broker/table.h"
 #include "lib/alloc.h"
 
-#define SENDS_MAX 8192
-#define BYTES_MAX ((size_t)64 * 1024 * 1024 + TALLY_FRAME_BYTES_MAX)
-
 typedef struct {
     tally_link_t link;                      // in the turns
     TALLY_ARRAY(tally_waiting_t) places;    // before `first` they are empty; never all of them
@@ -104,13 +101,15 @@ tally_lobby_has_room(const tally_lobby_t *self, tally_bytes_t tenant, size_t byt
     const line_t *line = tally_names_find(&self->lines, 0, tenant);
     size_t line_count = line == NULL ? 0 : sends_of(line);
     size_t line_bytes = line == NULL ? 0 : line->bytes;
-    return line_count + self->count < SENDS_MAX && line_bytes + self->bytes + bytes <= BYTES_MAX;
+    return line_count + self->count < TALLY_WAITING_SENDS_MAX
+           && line_bytes + self->bytes + bytes <= TALLY_WAITING_BYTES_MAX;
 }
 
 bool
 tally_lobby_half_full(const tally_lobby_t *self)
 {
-    return self->count >= SENDS_MAX / 2 || 2 * self->bytes + TALLY_FRAME_BYTES_MAX > BYTES_MAX;
+    return self->count >= TALLY_WAITING_SENDS_MAX / 2
+           || 2 * self->bytes + TALLY_FRAME_BYTES_MAX > TALLY_WAITING_BYTES_MAX;
 }
 
 bool

@@ -123,6 +123,10 @@
 #define TALLY_UNREAD_BYTES_MAX (288 * 1024 * 1024)
 #define TALLY_UNREAD_BYTES_ALL_MAX (1024 * 1024 * 1024)
 
+//  Sends that wait for a place in a plan, and their bytes; of one tenant as many as are free besides.
+#define TALLY_WAITING_SENDS_MAX 8192
+#define TALLY_WAITING_BYTES_MAX (64 * 1024 * 1024 + TALLY_FRAME_BYTES_MAX)
+
 //  What one subscriber says as long as its connection lasts, see broker/subscriber.h; then it has to connect again.
 //  When one goes, libzmq walks through all topics of its feed, and that feed waits.
 #define TALLY_SUBSCRIPTIONS_MAX 1024
