@@ -18,6 +18,8 @@
 
 #define AWAY_RETRY_MS 250
 #define CROWDED_RETRY_MS 1000
+#define BYTES_PER_TURN                                                                             \
+    (1024 * 1024)    // a third of a millisecond; whoever waits for a tick's end waits for that, too
 
 static const tally_fault_t nobody_known = {TALLY_E_STATE, TALLY_NO_INDEX,
                                            "nobody is known on this connection; say hello first"};
@@ -503,9 +505,9 @@ drain(void *socket, zmq_msg_t *message)
     return more;
 }
 
-//  One message of the ROUTER: identity and frame.  False when there is none.
+//  One message of the ROUTER: identity and frame, whose size is added to *bytes_taken.  False when there is none.
 static bool
-take_message(tally_broker_t *self)
+take_message(tally_broker_t *self, size_t *bytes_taken)
 {
     void *front = zsock_resolve(self->front);
     zmq_msg_t identity, frame;
@@ -524,6 +526,7 @@ take_message(tally_broker_t *self)
         }
         bool whole = zmq_msg_more(&identity) && zmq_msg_recv(&frame, front, ZMQ_DONTWAIT) != -1;
         tally_gate_taken(&frame);
+        *bytes_taken += zmq_msg_size(&frame);
         if (whole && drain(front, &frame)) {
             const tally_fault_t fault = {TALLY_E_FRAME, TALLY_NO_INDEX,
                                          "a request is one frame, without delimiter"};
@@ -551,7 +554,8 @@ tally_front_turn(tally_broker_t *self, size_t frames_max)
 {
     tally_owner_require(&self->owner);
     empty_lobby(self);
-    for (size_t taken = 0; taken < frames_max; taken++) {
+    size_t bytes = 0;
+    for (size_t taken = 0; taken < frames_max && bytes < BYTES_PER_TURN; taken++) {
         //  Who alone sends more than is taken is held up by its socket.  When others send as well, their frames are
         //  behind its own, and are read.
         bool full = self->collecting.count >= TALLY_PLAN_INPUTS_MAX
@@ -560,7 +564,7 @@ tally_front_turn(tally_broker_t *self, size_t frames_max)
         if (self->state == TALLY_SERVING && full) {
             return false;    // the next seal makes room; what waits stays in the socket
         }
-        if (!self->looks.front || !take_message(self)) {
+        if (!self->looks.front || !take_message(self, &bytes)) {
             return false;
         }
     }
