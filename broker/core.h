@@ -103,9 +103,9 @@ tally_effect_t tally_core_record(tally_core_t *self, const tally_record_t *recor
 //  Not all of what records said is in the plan they went into: ends wait for a later one, or for a row that somebody
 //  holds.  A record that ends something is an input of the plans to come as well while that is so, and has to be fed
 //  again when one of those is lost.
-bool tally_core_owes(
-    const tally_core_t *self);    // ends to any of the records before the plan sealed last
-bool tally_core_awaits(const tally_core_t *self, uint64_t lease);    // ends of this lease
+bool tally_core_owes(const tally_core_t *self);    // of any records before the plan sealed last
+bool tally_core_awaits(const tally_core_t *self, uint64_t lease);
+bool tally_core_awaits_any(const tally_core_t *self, tally_records_t records);    // of their leases
 
 //  number 0: a new worker, gets a number; else one that is connected across a reload.  NULL name is not allowed.
 //  Returns its number, or 0 with *fault filled (unknown queue, too many).

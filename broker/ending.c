@@ -400,6 +400,19 @@ tally_core_awaits(const tally_core_t *self, uint64_t id)
     return false;
 }
 
+bool
+tally_core_awaits_any(const tally_core_t *self, tally_records_t records)
+{
+    for (uint16_t i = 0; i < records.count; i++) {
+        tally_record_t record;
+        tally_record_read(&records.records, &record);
+        if (tally_core_awaits(self, record.lease)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void
 tally_core_forget(tally_core_t *self, tally_lease_t *lease, uint64_t message)
 {

@@ -457,15 +457,8 @@ tally_sink_take_again(tally_broker_t *self, const tally_chunk_t *chunk)
 bool
 tally_sink_awaits(const tally_broker_t *self, const tally_chunk_t *chunk)
 {
-    tally_records_t records = read_records((tally_bytes_t){chunk->data, chunk->size});
-    for (uint16_t i = 0; i < records.count; i++) {
-        tally_record_t record;
-        tally_record_read(&records.records, &record);
-        if (tally_core_awaits(self->core, record.lease)) {
-            return true;
-        }
-    }
-    return false;
+    return tally_core_awaits_any(self->core,
+                                 read_records((tally_bytes_t){chunk->data, chunk->size}));
 }
 
 //  What was written into self->wire.

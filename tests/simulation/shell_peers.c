@@ -239,14 +239,7 @@ sim_shell_awaits(const sim_shell_t *self, const tally_chunk_t *frame)
     assert(fault.code == 0);
     fault = tally_records_read(cursor, &records);
     assert(fault.code == 0);
-    for (uint16_t i = 0; i < records.count; i++) {
-        tally_record_t record;
-        tally_record_read(&records.records, &record);
-        if (tally_core_awaits(self->core, record.lease)) {
-            return true;
-        }
-    }
-    return false;
+    return tally_core_awaits_any(self->core, records);
 }
 
 void
