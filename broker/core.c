@@ -220,7 +220,7 @@ tally_core_seal(tally_core_t *self, int64_t now_ms)
     assert(self->out == NULL);
     tally_plan_t *plan = tally_core_plan(self);
     let_time_pass(self, now_ms);
-    tally_core_write_ends(self);
+    tally_core_write_ends(self, now_ms);
     tally_core_hand_out(self);
     write_senders(self);
     write_inbox(self);

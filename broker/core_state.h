@@ -121,7 +121,9 @@ void tally_core_touch(tally_core_t *self, tally_lease_t *lease, int64_t hurry_ms
 //  Its deadline or next try changed.
 void tally_core_watch(tally_core_t *self, tally_lease_t *lease);
 void tally_core_expire_leases(tally_core_t *self, int64_t now_ms);
-void tally_core_write_ends(tally_core_t *self);
+void tally_core_write_ends(tally_core_t *self, int64_t now_ms);
+//  Messages of the tenant that a plan takes, new or ending, when it has company.
+uint64_t tally_core_share_of(const tally_core_t *self, const tally_tenant_t *tenant);
 void tally_core_resolve_ends(tally_core_t *self, tally_tick_t *tick,
                              const tally_tick_result_t *result, int64_t now_ms);
 //  A message that the database does not have: off the books without a word.

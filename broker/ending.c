@@ -12,7 +12,7 @@
 
 #define BACKOFF_MS 20
 #define BACKOFF_MS_MAX 250
-#define HELD_BACK_MAX 2    // ticks in a row
+#define HELD_BACK_MAX 3    // plans
 
 void
 tally_core_touch(tally_core_t *self, tally_lease_t *lease, int64_t hurry_ms)
@@ -138,33 +138,59 @@ write_lease(tally_core_t *self, tally_lease_t *lease)
     tally_list_append(&self->collecting->ending, &lease->ending);
 }
 
-//  A tick takes as long as it has messages, new and ending ones, and who came just behind a long one should not get
-//  into another.  So what a tenant that has company ends comes two ticks after those into which it sent more than its
-//  share, unless nobody sends.
-static bool
-is_held_back(const tally_core_t *self, tally_tenant_t *tenant)
+static size_t
+count_ends(const tally_lease_t *lease)
 {
-    uint64_t number = self->seals + 1;
-    if (tenant->decided_in != number) {
-        bool exceeded = tenant->exceeded_in > 0 && tenant->exceeded_in + 1 >= number;
-        unsigned before = tenant->decided_in + 1 == number ? tenant->held_back : 0;
-        tenant->held_back = exceeded && before < HELD_BACK_MAX ? before + 1 : 0;
-        tenant->decided_in = number;
+    size_t count = 0;
+    for (uint32_t i = 0; i < lease->size; i++) {
+        count += is_wanted(&lease->messages[i]);
     }
-    return tenant->held_back > 0;
+    return count;
+}
+
+static void
+turn_to_plan(tally_tenant_t *tenant, uint64_t number)
+{
+    if (tenant->ended_in != number) {
+        tenant->ended_in = number;
+        tenant->ended = 0;
+        tenant->held = tenant->held_in + 1 == number ? tenant->held : 0;
+    }
+}
+
+//  Of a tenant that has company, more than its share ends in a plan into which nobody sends: who came behind a long
+//  tick should not get into another.  A lease at a time; and when there is no such plan, then in another one.
+static bool
+is_held_back(const tally_core_t *self, const tally_lease_t *lease, int64_t now_ms)
+{
+    if (!tally_core_has_company(self, now_ms)) {
+        return false;
+    }
+    tally_tenant_t *tenant = lease->stream->tenant;
+    uint64_t number = self->seals + 1;
+    turn_to_plan(tenant, number);
+    size_t count = count_ends(lease);
+    bool exceeds = tenant->ended + count > tally_core_share_of(self, tenant);
+    bool is_place = tally_core_plan(self)->messages.count == 0 || tenant->held >= HELD_BACK_MAX;
+    if (exceeds && (tenant->ended > 0 || !is_place || TALLY_PLANTED(HELD_BACK))) {
+        tenant->held += tenant->held_in != number;
+        tenant->held_in = number;
+        return true;
+    }
+    tenant->ended += count;
+    tenant->held = exceeds ? 0 : tenant->held;
+    return false;
 }
 
 void
-tally_core_write_ends(tally_core_t *self)
+tally_core_write_ends(tally_core_t *self, int64_t now_ms)
 {
     const tally_plan_t *plan = tally_core_plan(self);
     tally_link_t *link = tally_list_first(&self->touched);
     while (link != NULL && plan->ends.count < TALLY_PLAN_MESSAGES_MAX) {
         tally_lease_t *lease = TALLY_OF(link, tally_lease_t, touched);
         tally_link_t *next = tally_list_next(&self->touched, link);
-        tally_tenant_t *tenant = lease->stream->tenant;
-        bool held_back = plan->messages.count > 0 && is_held_back(self, tenant);
-        if (!held_back && !(TALLY_PLANTED(HELD_BACK) && tenant->exceeded_in > 0)) {
+        if (!is_held_back(self, lease, now_ms)) {
             tally_list_remove(&self->touched, link);
             write_lease(self, lease);
         }

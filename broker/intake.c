@@ -162,9 +162,8 @@ take_item(const intake_t *intake, const tally_item_t *item)
     }
 }
 
-//  What a tenant that has company may have in a plan.
-static uint64_t
-share_of(const tally_core_t *self, const tally_tenant_t *tenant)
+uint64_t
+tally_core_share_of(const tally_core_t *self, const tally_tenant_t *tenant)
 {
     return (uint64_t)tenant->row.weight * self->shared_messages;
 }
@@ -173,7 +172,7 @@ share_of(const tally_core_t *self, const tally_tenant_t *tenant)
 static uint64_t
 planned_of(const tally_core_t *self, const tally_tenant_t *tenant)
 {
-    uint64_t paid = (self->seals - tenant->planned_in) * share_of(self, tenant);
+    uint64_t paid = (self->seals - tenant->planned_in) * tally_core_share_of(self, tenant);
     return tenant->planned > paid ? tenant->planned - paid : 0;
 }
 
@@ -187,9 +186,6 @@ note_planned(tally_core_t *self, tally_tenant_t *tenant, size_t messages, int64_
     self->planned_tenant = tenant;
     tenant->planned = least(planned_of(self, tenant) + messages, TALLY_PLAN_MESSAGES_MAX);
     tenant->planned_in = self->seals;
-    if (now_ms < self->company_until_ms && tenant->planned > share_of(self, tenant)) {
-        tenant->exceeded_in = self->seals + 1;
-    }
 }
 
 static void
@@ -296,24 +292,26 @@ tally_core_full(const tally_core_t *self)
 }
 
 //  A tick takes as long as it has messages, and whoever came behind waits for it.  So a tenant that has company gets a
-//  share of each: deficit round robin, in which a send of more is paid with the plans that follow, short ones.  It
-//  costs nobody time: while no plan is under way and none is begun, there is nobody to wait for.
+//  share of each: deficit round robin.  A send of more is paid with the plans that follow, short ones, and goes into
+//  one of its own, while nobody is there to wait for it: no plan is under way, none is begun, and none of its leases
+//  waits to end.  When that does not come, it goes with others as soon as it has waited twice as long as it pays.
 static bool
 finds_place(const tally_core_t *self, const tally_tenant_t *tenant, size_t messages, size_t bytes,
             int64_t now_ms)
 {
     const tally_plan_t *plan = tally_core_plan(self);
+    bool is_new = tenant == NULL || tenant->planned == 0;
+    uint64_t share = tenant == NULL ? self->shared_messages : tally_core_share_of(self, tenant);
+    bool has_little = (is_new ? 0 : planned_of(self, tenant)) + messages <= share;
+    bool has_waited = is_new || (self->seals - tenant->planned_in) * share >= 2 * tenant->planned;
+    bool may = has_little || has_waited || !tally_core_has_company(self, now_ms);
+    if (plan->messages.count == 0) {
+        return may || (self->out == NULL && tenant->held_in != self->seals);
+    }
     size_t all = plan->messages.count + messages;
     size_t all_bytes = plan->body_bytes + bytes;
-    uint64_t planned = tenant != NULL ? planned_of(self, tenant) : 0;
-    uint64_t share = tenant != NULL ? share_of(self, tenant) : self->shared_messages;
-    bool may = planned == 0 || !tally_core_has_company(self, now_ms);
-    if (plan->messages.count == 0) {
-        return may || self->out == NULL;
-    }
-    bool has_little = planned + messages <= share;
     if (all <= TALLY_PLAN_MESSAGES_MAX && all_bytes <= TALLY_PLAN_BYTES_MAX) {
-        return may || has_little;
+        return may;
     }
     return has_little && all <= 2 * TALLY_PLAN_MESSAGES_MAX
            && all_bytes <= 2 * TALLY_PLAN_BYTES_MAX;

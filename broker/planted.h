@@ -32,7 +32,7 @@ enum {
     PLANT_ASK_FORGOTTEN = 20,          // after a restart nobody has asked
     PLANT_KEY_OVERTAKEN = 21,    // what follows a message with a dedupe key does not wait for it
     PLANT_WINDOW_OPEN = 22,      // a window that was opened once stays open
-    PLANT_HELD_BACK = 23,    // what a tenant ended that once sent more than its share never ends
+    PLANT_HELD_BACK = 23,        // what a tenant with company ends beyond its share never ends
 };
 
 #endif

@@ -24,10 +24,10 @@ typedef struct {
     uint64_t leased;
     //  Messages in the plan that the core's `seals` named then, and what was owed for those before; at most a plan.
     uint64_t planned, planned_in;
-    //  Plans, as seals + 1: the last into which it sent more than its share although it had company, and the last for
-    //  which it was decided whether its leases end in it; in how many up to that one they did not.
-    uint64_t exceeded_in, decided_in;
-    unsigned held_back;
+    //  Plans, as seals + 1: the last for which was looked what ends in it, so many messages, and the last that left
+    //  something of that to the next, in so many plans up to that one.
+    uint64_t ended, ended_in, held_in;
+    uint32_t held;
     int64_t pressed_until_ms;    // it had to wait for a place in a plan: it sends as much as it can
     TALLY_ARRAY(tally_stream_t *) streams;
     tally_list_t blocked;    // streams that could be leased but for leased_max

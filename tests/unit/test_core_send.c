@@ -423,7 +423,20 @@ a_send_of_more_than_a_share_is_paid_with_the_plans_that_follow(void **state)
         scene_send(scene, "work", "beta", 1);
         size_t left = owed < TALLY_PLAN_SHARED_MESSAGES ? TALLY_PLAN_SHARED_MESSAGES - owed : 0;
         assert_int_equal(has_place(scene, "acme", left), left > 0);
-        assert_int_equal(has_place(scene, "acme", left + 1), owed == 0);
+        assert_false(has_place(scene, "acme", left + 1));
+    }
+}
+
+static void
+a_send_of_more_goes_with_others_when_it_has_waited_twice_as_long_as_it_pays(void **state)
+{
+    scene_t *scene = *state;
+    keep_company(scene);
+    scene_send(scene, "work", "acme", 4 * TALLY_PLAN_SHARED_MESSAGES);
+    for (int i = 0; i < 8; i++) {
+        assert_false(has_place(scene, "acme", 1000));
+        scene_tick(scene);
+        scene_send(scene, "work", "beta", 1);
     }
     assert_true(has_place(scene, "acme", 1000));
 }
@@ -460,6 +473,24 @@ who_owes_waits_only_while_others_have_something_under_way(void **state)
 }
 
 static void
+who_owes_ends_what_it_has_before_it_sends_on(void **state)
+{
+    scene_t *scene = *state;
+    scene_join(scene, TALLY_CREDIT_MAX, "work");
+    keep_company(scene);
+    scene_send(scene, "work", "acme", 1000);
+    scene_tick(scene);
+    assert_true(scene_settle(scene, scene_lease_id(scene, 0)));
+    scene_send(scene, "work", "beta", 1);
+    scene_tick(scene);
+    assert_int_equal(scene->told->settled.count, 0);
+    assert_false(has_place(scene, "acme", 1000));
+    scene_tick(scene);
+    assert_int_equal(scene->told->settled.count, 1);
+    assert_true(has_place(scene, "acme", 1000));
+}
+
+static void
 what_was_had_alone_is_owed_for_a_plan_at_most(void **state)
 {
     scene_t *scene = *state;
@@ -467,7 +498,7 @@ what_was_had_alone_is_owed_for_a_plan_at_most(void **state)
         scene_send(scene, "work", "acme", 1000);
         scene_tick(scene);
     }
-    for (int i = 0; i < TALLY_PLAN_MESSAGES_MAX / TALLY_PLAN_SHARED_MESSAGES - 1; i++) {
+    for (int i = 0; i < 2 * TALLY_PLAN_MESSAGES_MAX / TALLY_PLAN_SHARED_MESSAGES - 1; i++) {
         scene_send(scene, "work", "zeta", 1);
         assert_false(has_place(scene, "acme", 1000));
         scene_tick(scene);
@@ -543,8 +574,10 @@ main(int argc, char **argv)
         TEST(who_has_to_wait_is_no_company),
         TEST(who_need_not_wait_any_more_is_company_again),
         TEST(a_send_of_more_than_a_share_is_paid_with_the_plans_that_follow),
+        TEST(a_send_of_more_goes_with_others_when_it_has_waited_twice_as_long_as_it_pays),
         TEST(a_share_is_by_weight),
         TEST(who_owes_waits_only_while_others_have_something_under_way),
+        TEST(who_owes_ends_what_it_has_before_it_sends_on),
         TEST(what_was_had_alone_is_owed_for_a_plan_at_most),
         TEST(who_has_little_in_a_plan_finds_a_place_where_others_filled_it),
         TEST(an_empty_plan_takes_whatever_comes),
