@@ -47,6 +47,7 @@ struct tally_core {
     uint64_t seals;              // how often sealed; names the plan being collected
     uint32_t shared_messages;    // of a tenant in a plan, by weight, when it has company
     const tally_tenant_t *planned_tenant;    // of the last send that was planned
+    int64_t planned_ms;                      // when that was
     int64_t company_until_ms;                // tenants that send are not alone: others send little
 
     tally_shelf_t shelf;

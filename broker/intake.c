@@ -180,10 +180,12 @@ static void
 note_planned(tally_core_t *self, tally_tenant_t *tenant, size_t messages, int64_t now_ms)
 {
     bool is_pressed = now_ms < tenant->pressed_until_ms;
-    if (self->planned_tenant != NULL && self->planned_tenant != tenant && !is_pressed) {
+    bool is_other = self->planned_tenant != NULL && self->planned_tenant != tenant;
+    if (is_other && !is_pressed && now_ms < self->planned_ms + TALLY_PLAN_COMPANY_MS) {
         self->company_until_ms = now_ms + TALLY_PLAN_COMPANY_MS;
     }
     self->planned_tenant = tenant;
+    self->planned_ms = now_ms;
     tenant->planned = least(planned_of(self, tenant) + messages, TALLY_PLAN_MESSAGES_MAX);
     tenant->planned_in = self->seals;
 }

@@ -325,12 +325,12 @@ there_are_as_many_tenants_as_the_limit_and_not_one_more(void **state)
 #define FLOOD_BODY_BYTES 16384
 #define FLOOD_OTHERS_EVERY 50
 
-//  Takes answers for so long; of those sends that were refused, and of all.
+//  Takes answers until there are so many, or none for so long; of those sends that were refused, and of all.
 static void
-take_answers(tally_client_t *client, int timeout_ms, size_t *refused, size_t *answered)
+take_answers(tally_client_t *client, int timeout_ms, size_t most, size_t *refused, size_t *answered)
 {
     tally_event_t event;
-    for (; tally_client_next(client, timeout_ms, &event) == 0; ++*answered) {
+    for (; *answered < most && tally_client_next(client, timeout_ms, &event) == 0; ++*answered) {
         if (event.kind == TALLY_EVENT_REFUSED) {
             ++*refused;
             assert_int_equal(event.code, TALLY_CODE_BUSY);
@@ -339,12 +339,12 @@ take_answers(tally_client_t *client, int timeout_ms, size_t *refused, size_t *an
     }
 }
 
-//  131 MB at once, of which half of 80 may wait.  Others are served all the while, and nothing is stored by half.
-static void
-a_tenant_may_have_as_much_waiting_as_is_free_besides_while_others_send(void **state)
+//  131 MB at once, of which half of 80 may wait, and others beside it or none.  Nothing is stored by half; how many sends
+//  were refused.
+static size_t
+flood(broker_scene_t *f, const char *tenant, bool with_others)
 {
     static const uint8_t body[FLOOD_BODY_BYTES];
-    broker_scene_t *f = *state;
     tally_client_t *client = tally_client_new(tally_instance_endpoint(f->instance));
     tally_client_set_retry(client, false);
     tally_message_t messages[FLOOD_BATCH];
@@ -353,24 +353,46 @@ a_tenant_may_have_as_much_waiting_as_is_free_besides_while_others_send(void **st
     }
     size_t refused = 0, answered = 0;
     for (int i = 0; i < FLOOD_SENDS; i++) {
-        int rc = tally_client_send(client, "guards", "flood", messages, FLOOD_BATCH,
-                                   BROKER_SCENE_MS, NULL);
+        int rc = tally_client_send(client, "guards", tenant, messages, FLOOD_BATCH, BROKER_SCENE_MS,
+                                   NULL);
         assert_int_equal(rc, 0);
-        if (i % FLOOD_OTHERS_EVERY == 0) {
+        if (with_others && i % FLOOD_OTHERS_EVERY == 0) {
             broker_scene_serves(f, BROKER_SCENE_MS);
         }
     }
     while (answered < FLOOD_SENDS) {
         size_t before = answered;
-        broker_scene_serves(f, BROKER_SCENE_MS);
-        take_answers(client, 1000, &refused, &answered);
+        if (with_others) {
+            broker_scene_serves(f, BROKER_SCENE_MS);
+        }
+        take_answers(client, with_others ? 1000 : BROKER_SCENE_MS, FLOOD_SENDS, &refused,
+                     &answered);
         assert_true(answered > before);
     }
     tally_client_destroy(&client);
+    char *sql = tally_format("select count(*) from tally.message m join tally.tenant t on"
+                             " t.id = m.tenant where t.name = '%s'",
+                             tenant);
+    assert_int_equal(count(f, sql), (FLOOD_SENDS - refused) * FLOOD_BATCH);
+    free(sql);
+    return refused;
+}
+
+static void
+a_tenant_may_have_as_much_waiting_as_is_free_besides_while_others_send(void **state)
+{
+    size_t refused = flood(*state, "flood", true);
     assert_in_range(refused, 1, FLOOD_SENDS - 1);
-    int64_t stored = count(f, "select count(*) from tally.message m join tally.tenant t on"
-                              " t.id = m.tenant where t.name = 'flood'");
-    assert_int_equal(stored, (FLOOD_SENDS - refused) * FLOOD_BATCH);
+}
+
+static void
+a_tenant_alone_is_held_up_by_its_socket_and_nothing_refused(void **state)
+{
+    broker_scene_t *f = *state;
+    broker_scene_serves(f, BROKER_SCENE_MS);
+    poll(NULL, 0, 2 * TALLY_PLAN_COMPANY_MS);    // so long whoever sent before is company
+    assert_int_equal(flood(f, "alone", false), 0);
+    broker_scene_serves(f, BROKER_SCENE_MS);
 }
 
 int
@@ -396,6 +418,8 @@ main(int argc, char **argv)
         cmocka_unit_test_teardown(
             a_tenant_may_have_as_much_waiting_as_is_free_besides_while_others_send,
             broker_scene_undo),
+        cmocka_unit_test_teardown(a_tenant_alone_is_held_up_by_its_socket_and_nothing_refused,
+                                  broker_scene_undo),
         cmocka_unit_test_teardown(there_are_as_many_queues_as_the_limit_and_not_one_more,
                                   broker_scene_undo),
         cmocka_unit_test_teardown(there_are_as_many_tenants_as_the_limit_and_not_one_more,

@@ -374,6 +374,20 @@ press(scene_t *scene, const char *tenant)
 }
 
 static void
+who_sent_more_than_a_second_ago_is_no_company(void **state)
+{
+    scene_t *scene = *state;
+    scene_send(scene, "work", "beta", 1);
+    scene_tick(scene);
+    scene->now_ms += TALLY_PLAN_COMPANY_MS;
+    scene_send(scene, "work", "acme", 100);
+    assert_true(has_place(scene, "acme", 900));
+    scene->now_ms += TALLY_PLAN_COMPANY_MS - 1;
+    scene_send(scene, "work", "beta", 1);
+    assert_false(has_place(scene, "acme", 900));
+}
+
+static void
 who_has_to_wait_is_no_company(void **state)
 {
     scene_t *scene = *state;
@@ -571,6 +585,7 @@ main(int argc, char **argv)
         TEST(a_tenant_alone_may_have_a_whole_plan),
         TEST(a_tenant_with_company_has_a_share_of_a_plan),
         TEST(company_is_remembered_for_a_second),
+        TEST(who_sent_more_than_a_second_ago_is_no_company),
         TEST(who_has_to_wait_is_no_company),
         TEST(who_need_not_wait_any_more_is_company_again),
         TEST(a_send_of_more_than_a_share_is_paid_with_the_plans_that_follow),
