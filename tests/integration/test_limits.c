@@ -339,8 +339,8 @@ take_answers(tally_client_t *client, int timeout_ms, size_t most, size_t *refuse
     }
 }
 
-//  131 MB at once, of which half of 80 may wait, and others beside it or none.  Nothing is stored by half; how many sends
-//  were refused.
+//  131 MB at once, of which half of 80 may wait, and others beside it or none.  Nothing is stored by half.  Returns how
+//  many sends were refused.
 static size_t
 flood(broker_scene_t *f, const char *tenant, bool with_others)
 {

@@ -46,105 +46,6 @@ a_whole_lease_settles_as_one_number(void **state)
     assert_false(scene_settle(scene, lease));
 }
 
-//  Two tenants send; then one of them ends more than its share.
-static void
-settle_more_than_a_share(scene_t *scene)
-{
-    tally_queue_row_t unworked = scene_policy("unworked");
-    scene_put_queue(scene, &unworked);
-    uint64_t lease = lease_some(scene, TALLY_PLAN_SHARED_MESSAGES + 1);
-    scene_send(scene, "unworked", "acme", 1);
-    scene_send(scene, "unworked", "beta", 1);
-    assert_true(scene_settle(scene, lease));
-}
-
-static void
-who_ends_more_than_its_share_waits_for_a_tick_into_which_nobody_sends(void **state)
-{
-    scene_t *scene = *state;
-    settle_more_than_a_share(scene);
-    for (int i = 0; i < 2; i++) {
-        scene_tick(scene);
-        assert_int_equal(scene->told->settled.count, 0);
-        assert_int_equal(tally_core_next_ms(scene->core, scene->now_ms), scene->now_ms);
-        scene_send(scene, "unworked", "beta", 1);
-    }
-    scene_tick(scene);
-    assert_int_equal(scene->told->settled.count, 0);
-    scene_tick(scene);
-    assert_int_equal(scene->told->messages.count, 0);
-    assert_int_equal(scene->told->settled.count, 1);
-}
-
-static void
-where_others_send_in_each_tick_it_waits_for_three(void **state)
-{
-    scene_t *scene = *state;
-    settle_more_than_a_share(scene);
-    for (int i = 0; i < 3; i++) {
-        scene_tick(scene);
-        assert_int_equal(scene->told->settled.count, 0);
-        scene_send(scene, "unworked", "beta", 1);
-    }
-    scene_tick(scene);
-    assert_int_equal(scene->told->messages.count, 1);
-    assert_int_equal(scene->told->settled.count, 1);
-}
-
-static void
-up_to_a_share_ends_in_a_tick_into_which_others_send(void **state)
-{
-    scene_t *scene = *state;
-    tally_queue_row_t unworked = scene_policy("unworked");
-    scene_put_queue(scene, &unworked);
-    uint64_t lease = lease_some(scene, TALLY_PLAN_SHARED_MESSAGES);
-    scene_send(scene, "unworked", "acme", 1);
-    scene_send(scene, "unworked", "beta", 1);
-    assert_true(scene_settle(scene, lease));
-    scene_tick(scene);
-    assert_int_equal(scene->told->settled.count, 1);
-}
-
-static void
-of_more_than_a_share_a_lease_ends_in_a_tick(void **state)
-{
-    scene_t *scene = *state;
-    scene_join(scene, TALLY_CREDIT_MAX, "work");
-    settle_more_than_a_share(scene);
-    scene_send(scene, "work", "acme", TALLY_PLAN_SHARED_MESSAGES + 1);
-    scene_tick(scene);
-    uint64_t lease = scene_lease_id(scene, 0);
-    assert_true(scene_settle(scene, lease));
-    for (int i = 0; i < 2; i++) {
-        scene_tick(scene);
-        assert_int_equal(scene->told->settled.count, 1);
-    }
-    assert_int_equal(scene->told->settled.items[0], lease);
-}
-
-static void
-who_sends_alone_ends_all_it_can(void **state)
-{
-    scene_t *scene = *state;
-    settle_more_than_a_share(scene);
-    scene->now_ms += TALLY_PLAN_COMPANY_MS;
-    scene_tick(scene);
-    assert_int_equal(scene->told->settled.count, 1);
-}
-
-static void
-others_end_in_a_tick_what_they_have_to(void **state)
-{
-    scene_t *scene = *state;
-    scene_join(scene, 100, "work");
-    scene_send(scene, "work", "beta", 1);
-    scene_tick(scene);
-    assert_true(scene_settle(scene, scene_lease_id(scene, 0)));
-    scene_send(scene, "work", "acme", TALLY_PLAN_SHARED_MESSAGES + 1);
-    scene_tick(scene);
-    assert_int_equal(scene->told->settled.count, 1);
-}
-
 static void
 parts_that_make_up_the_whole_within_a_tick_settle_as_one_number(void **state)
 {
@@ -675,12 +576,6 @@ main(int argc, char **argv)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scene_setup, scene_teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_whole_lease_settles_as_one_number),
-        TEST(who_ends_more_than_its_share_waits_for_a_tick_into_which_nobody_sends),
-        TEST(where_others_send_in_each_tick_it_waits_for_three),
-        TEST(up_to_a_share_ends_in_a_tick_into_which_others_send),
-        TEST(of_more_than_a_share_a_lease_ends_in_a_tick),
-        TEST(who_sends_alone_ends_all_it_can),
-        TEST(others_end_in_a_tick_what_they_have_to),
         TEST(parts_that_make_up_the_whole_within_a_tick_settle_as_one_number),
         TEST(a_part_settles_by_its_messages_and_the_rest_goes_on),
         TEST(a_settle_counts_once_however_often_it_is_said),
