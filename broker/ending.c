@@ -154,12 +154,14 @@ turn_to_plan(tally_tenant_t *tenant, uint64_t number)
     if (tenant->ended_in != number) {
         tenant->ended_in = number;
         tenant->ended = 0;
-        tenant->held = tenant->held_in + 1 == number ? tenant->held : 0;
+        bool is_left = tenant->held_in > 0 && tenant->held_in + 1 == number;
+        tenant->held = is_left ? tenant->held + 1 : 0;
     }
 }
 
-//  Of a tenant that has company, more than its share ends in a plan into which nobody sends: who came behind a long
-//  tick should not get into another.  A lease at a time; and when there is no such plan, then in another one.
+//  Of a tenant that has company, more than its share ends in a plan into which nobody sends, a lease at
+//  a time: who came behind a long tick should not get into another.  But nothing waits for long: what so
+//  many plans in a row have left ends in the next, all of it.
 static bool
 is_held_back(const tally_core_t *self, const tally_lease_t *lease, int64_t now_ms)
 {
@@ -171,14 +173,13 @@ is_held_back(const tally_core_t *self, const tally_lease_t *lease, int64_t now_m
     turn_to_plan(tenant, number);
     size_t count = count_ends(lease);
     bool exceeds = tenant->ended + count > tally_core_share_of(self, tenant);
-    bool is_place = tally_core_plan(self)->messages.count == 0 || tenant->held >= HELD_BACK_MAX;
-    if (exceeds && (tenant->ended > 0 || !is_place || TALLY_PLANTED(HELD_BACK))) {
-        tenant->held += tenant->held_in != number;
+    bool is_place = tally_core_plan(self)->messages.count == 0 && tenant->ended == 0;
+    bool may = is_place || tenant->held >= HELD_BACK_MAX;
+    if (exceeds && (!may || TALLY_PLANTED(HELD_BACK))) {
         tenant->held_in = number;
         return true;
     }
     tenant->ended += count;
-    tenant->held = exceeds ? 0 : tenant->held;
     return false;
 }
 

@@ -25,7 +25,7 @@ typedef struct {
     //  Messages in the plan that the core's `seals` named then, and what was owed for those before; at most a plan.
     uint64_t planned, planned_in;
     //  Plans, as seals + 1: the last for which was looked what ends in it, so many messages, and the last that left
-    //  something of that to the next, in so many plans up to that one.
+    //  something of that to the next; and how many in a row did, before the first of these.
     uint64_t ended, ended_in, held_in;
     uint32_t held;
     int64_t pressed_until_ms;    // it had to wait for a place in a plan: it sends as much as it can

@@ -293,6 +293,23 @@ where_others_send_in_each_tick_it_waits_for_three(void **state)
 }
 
 static void
+what_three_plans_have_left_ends_in_the_next_all_of_it(void **state)
+{
+    scene_t *scene = *state;
+    scene_join(scene, TALLY_CREDIT_MAX, "work");
+    settle_more_than_a_share(scene);
+    for (int i = 0; i < 3; i++) {
+        scene_send(scene, "work", "acme", TALLY_PLAN_SHARED_MESSAGES + 1);
+        scene_tick(scene);
+        assert_int_equal(scene->told->settled.count, 0);
+        assert_true(scene_settle(scene, scene_lease_id(scene, 0)));
+    }
+    scene_send(scene, "unworked", "beta", 1);
+    scene_tick(scene);
+    assert_int_equal(scene->told->settled.count, 4);
+}
+
+static void
 up_to_a_share_ends_in_a_tick_into_which_others_send(void **state)
 {
     scene_t *scene = *state;
@@ -367,6 +384,7 @@ main(int argc, char **argv)
         TEST(an_empty_plan_takes_whatever_comes),
         TEST(who_ends_more_than_its_share_waits_for_a_tick_into_which_nobody_sends),
         TEST(where_others_send_in_each_tick_it_waits_for_three),
+        TEST(what_three_plans_have_left_ends_in_the_next_all_of_it),
         TEST(up_to_a_share_ends_in_a_tick_into_which_others_send),
         TEST(of_more_than_a_share_a_lease_ends_in_a_tick),
         TEST(who_sends_alone_ends_all_it_can),
