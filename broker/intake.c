@@ -168,11 +168,18 @@ tally_core_share_of(const tally_core_t *self, const tally_tenant_t *tenant)
     return (uint64_t)tenant->row.weight * self->shared_messages;
 }
 
-//  What the tenant has in the plan being collected, and still owes for those before: each pays a share.
+//  What it has paid of what it owed: a share with each plan.
+static uint64_t
+paid_of(const tally_core_t *self, const tally_tenant_t *tenant)
+{
+    return (self->seals - tenant->planned_in) * tally_core_share_of(self, tenant);
+}
+
+//  What the tenant has in the plan being collected, and still owes for those before.
 static uint64_t
 planned_of(const tally_core_t *self, const tally_tenant_t *tenant)
 {
-    uint64_t paid = (self->seals - tenant->planned_in) * tally_core_share_of(self, tenant);
+    uint64_t paid = paid_of(self, tenant);
     return tenant->planned > paid ? tenant->planned - paid : 0;
 }
 
@@ -302,10 +309,10 @@ finds_place(const tally_core_t *self, const tally_tenant_t *tenant, size_t messa
             int64_t now_ms)
 {
     const tally_plan_t *plan = tally_core_plan(self);
-    bool is_new = tenant == NULL || tenant->planned == 0;
-    uint64_t share = tenant == NULL ? self->shared_messages : tally_core_share_of(self, tenant);
-    bool has_little = (is_new ? 0 : planned_of(self, tenant)) + messages <= share;
-    bool has_waited = is_new || (self->seals - tenant->planned_in) * share >= 2 * tenant->planned;
+    uint64_t planned = tenant != NULL ? planned_of(self, tenant) : 0;
+    uint64_t share = tenant != NULL ? tally_core_share_of(self, tenant) : self->shared_messages;
+    bool has_little = planned + messages <= share;
+    bool has_waited = tenant == NULL || paid_of(self, tenant) >= 2 * tenant->planned;
     bool may = has_little || has_waited || !tally_core_has_company(self, now_ms);
     if (plan->messages.count == 0) {
         return may || (self->out == NULL && tenant->held_in != self->seals);

@@ -491,6 +491,47 @@ scene_lease_id(const scene_t *scene, size_t index)
     return scene_lease(scene, index)->id;
 }
 
+uint64_t
+scene_lease_some(scene_t *scene, uint16_t count)
+{
+    if (tally_core_worker_count(scene->core) == 0) {
+        scene_join(scene, 100, "work");
+    }
+    scene_send(scene, "work", "acme", count);
+    scene_tick(scene);
+    assert_int_equal(scene_lease_count(scene), 1);
+    return scene_lease_id(scene, 0);
+}
+
+tally_item_t
+scene_ask(const char *body)
+{
+    tally_item_t item = scene_item(body);
+    item.options = TALLY_WANTS_RESULT;
+    return item;
+}
+
+uint64_t
+scene_lease_asks(scene_t *scene, uint16_t count)
+{
+    tally_item_t items[8];
+    for (int i = 0; i < 8; i++) {
+        items[i] = scene_ask("question");
+    }
+    scene_join(scene, 100, "work");
+    assert_int_equal(scene_try(scene, scene->sequence + 1, "work", "acme", items, count).outcome,
+                     TALLY_SEND_PLANNED);
+    scene_tick(scene);
+    return scene_lease_id(scene, 0);
+}
+
+const tally_plan_answer_t *
+scene_only_answer(const scene_t *scene)
+{
+    assert_int_equal(scene->told->answers.count, 1);
+    return &scene->told->answers.items[0];
+}
+
 const tally_plan_item_t *
 scene_item_of(const scene_t *scene, size_t lease, size_t index)
 {

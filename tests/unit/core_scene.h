@@ -81,6 +81,11 @@ void scene_work(scene_t *scene, int64_t ms);
 void scene_reload(scene_t *scene, bool same_epoch);
 void scene_loaded(scene_t *scene);
 
+//  One worker, a tick, and what it leased; returns the lease.  Messages that nobody asked for, or asks.
+uint64_t scene_lease_some(scene_t *scene, uint16_t count);
+uint64_t scene_lease_asks(scene_t *scene, uint16_t count);    // up to 8
+tally_item_t scene_ask(const char *body);
+
 //  ---- what was told -----------------------------------------------------------------------------
 size_t scene_lease_count(const scene_t *scene);
 const tally_plan_lease_t *scene_lease(const scene_t *scene, size_t index);
@@ -88,6 +93,7 @@ uint64_t scene_lease_id(const scene_t *scene, size_t index);
 const tally_plan_item_t *scene_item_of(const scene_t *scene, size_t lease, size_t index);
 uint64_t scene_message(const scene_t *scene, size_t lease, size_t index);
 uint64_t scene_sent(const scene_t *scene, size_t index);    // id of a confirmed message
+const tally_plan_answer_t *scene_only_answer(const scene_t *scene);
 bool scene_told_notice(const scene_t *scene, uint64_t worker, tally_notice_kind_t kind);
 size_t scene_event_count(const scene_t *scene, tally_event_kind_t kind);
 tally_stream_stats_t scene_stats(const scene_t *scene, const char *queue);

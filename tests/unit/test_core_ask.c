@@ -4,60 +4,18 @@
 
 #include <stdlib.h>
 
-//  One worker with a lease of `count` messages; returns the lease.
-static uint64_t
-lease_some(scene_t *scene, uint16_t count)
-{
-    if (tally_core_worker_count(scene->core) == 0) {
-        scene_join(scene, 100, "work");
-    }
-    scene_send(scene, "work", "acme", count);
-    scene_tick(scene);
-    assert_int_equal(scene_lease_count(scene), 1);
-    return scene_lease_id(scene, 0);
-}
-
 //  ---- asks --------------------------------------------------------------------------------------
-
-static tally_item_t
-ask(const char *body)
-{
-    tally_item_t item = scene_item(body);
-    item.options = TALLY_WANTS_RESULT;
-    return item;
-}
-
-static uint64_t
-lease_asks(scene_t *scene, uint16_t count)
-{
-    tally_item_t items[8];
-    for (int i = 0; i < 8; i++) {
-        items[i] = ask("question");
-    }
-    scene_join(scene, 100, "work");
-    assert_int_equal(scene_try(scene, scene->sequence + 1, "work", "acme", items, count).outcome,
-                     TALLY_SEND_PLANNED);
-    scene_tick(scene);
-    return scene_lease_id(scene, 0);
-}
-
-static const tally_plan_answer_t *
-only_answer(scene_t *scene)
-{
-    assert_int_equal(scene->told->answers.count, 1);
-    return &scene->told->answers.items[0];
-}
 
 static void
 a_result_is_stored_and_handed_to_who_asked(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_asks(scene, 2);
+    uint64_t lease = scene_lease_asks(scene, 2);
     assert_int_equal(scene_item_of(scene, 0, 1)->options, TALLY_WANTS_RESULT);
     assert_true(scene_result(scene, lease, scene_message(scene, 0, 1), "42"));
     assert_true(tally_core_next_ms(scene->core, scene->now_ms) <= scene->now_ms);
     scene_tick(scene);
-    const tally_plan_answer_t *answer = only_answer(scene);
+    const tally_plan_answer_t *answer = scene_only_answer(scene);
     assert_int_equal(answer->asker.sequence, 1);
     assert_int_equal(answer->asker.item, 1);
     assert_memory_equal(answer->asker.sender, scene->sender, TALLY_SENDER_BYTES);
@@ -73,7 +31,7 @@ static void
 results_fill_a_plan_like_bodies(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_asks(scene, 2);
+    uint64_t lease = scene_lease_asks(scene, 2);
     char *body = calloc(1, TALLY_PLAN_BYTES_MAX / 2);
     for (size_t i = 0; i < 2; i++) {
         assert_false(tally_core_full(scene->core));
@@ -96,20 +54,20 @@ static void
 an_asked_message_that_is_settled_plainly_has_an_empty_result(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_asks(scene, 1);
+    uint64_t lease = scene_lease_asks(scene, 1);
     scene_settle(scene, lease);
     scene_tick(scene);
     assert_int_equal(scene->told->settled.count, 0);
     assert_int_equal(scene->told->results.count, 1);
-    assert_int_equal(only_answer(scene)->outcome, TALLY_RESULT_DONE);
-    assert_int_equal(only_answer(scene)->body.size, 0);
+    assert_int_equal(scene_only_answer(scene)->outcome, TALLY_RESULT_DONE);
+    assert_int_equal(scene_only_answer(scene)->body.size, 0);
 }
 
 static void
 a_result_for_a_message_nobody_asked_just_settles(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 1);
+    uint64_t lease = scene_lease_some(scene, 1);
     scene_result(scene, lease, scene_message(scene, 0, 0), "42");
     scene_tick(scene);
     assert_int_equal(scene->told->settled.count, 1);
@@ -121,11 +79,11 @@ static void
 who_asked_hears_why_a_message_was_buried(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_asks(scene, 1);
+    uint64_t lease = scene_lease_asks(scene, 1);
     scene_bury(scene, lease, 0, "no such survey");
     scene_tick(scene);
-    assert_int_equal(only_answer(scene)->outcome, TALLY_RESULT_BURIED);
-    assert_body(only_answer(scene), "no such survey");
+    assert_int_equal(scene_only_answer(scene)->outcome, TALLY_RESULT_BURIED);
+    assert_body(scene_only_answer(scene), "no such survey");
     assert_int_equal(scene->told->results.items[0].outcome, TALLY_RESULT_BURIED);
 }
 
@@ -133,7 +91,7 @@ static void
 a_message_that_only_comes_back_answers_nobody(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_asks(scene, 1);
+    uint64_t lease = scene_lease_asks(scene, 1);
     scene_fail(scene, lease, 0, "not now");
     scene_tick(scene);
     assert_int_equal(scene->told->results.count, 0);
@@ -144,7 +102,7 @@ static void
 an_ask_survives_a_restart_and_is_answered_to_its_asker(void **state)
 {
     scene_t *scene = *state;
-    scene_send_item(scene, "work", "acme", ask("question"));
+    scene_send_item(scene, "work", "acme", scene_ask("question"));
     scene_tick(scene);
     scene_reload(scene, false);
     scene_loaded(scene);
@@ -152,8 +110,8 @@ an_ask_survives_a_restart_and_is_answered_to_its_asker(void **state)
     scene_tick(scene);
     scene_result(scene, scene_lease_id(scene, 0), scene_message(scene, 0, 0), "late");
     scene_tick(scene);
-    assert_int_equal(only_answer(scene)->asker.sequence, 1);
-    assert_body(only_answer(scene), "late");
+    assert_int_equal(scene_only_answer(scene)->asker.sequence, 1);
+    assert_body(scene_only_answer(scene), "late");
 }
 
 //  The bury is wanted, but a worker's transaction holds the lease and settles it.
@@ -161,7 +119,7 @@ static void
 the_result_of_an_end_that_did_not_happen_is_not_stored(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_asks(scene, 1);
+    uint64_t lease = scene_lease_asks(scene, 1);
     const tally_asker_t asker = {.sequence = scene->sequence};
     tally_asker_t mine = asker;
     memcpy(mine.sender, scene->sender, sizeof mine.sender);

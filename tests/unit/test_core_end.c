@@ -5,19 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-//  One worker with a lease of `count` messages; returns the lease.
-static uint64_t
-lease_some(scene_t *scene, uint16_t count)
-{
-    if (tally_core_worker_count(scene->core) == 0) {
-        scene_join(scene, 100, "work");
-    }
-    scene_send(scene, "work", "acme", count);
-    scene_tick(scene);
-    assert_int_equal(scene_lease_count(scene), 1);
-    return scene_lease_id(scene, 0);
-}
-
 static void
 forget_workers(scene_t *scene)
 {
@@ -33,7 +20,7 @@ static void
 a_whole_lease_settles_as_one_number(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 5);
+    uint64_t lease = scene_lease_some(scene, 5);
     assert_true(scene_settle(scene, lease));
     scene_tick(scene);
     assert_int_equal(scene->told->settled.count, 1);
@@ -50,7 +37,7 @@ static void
 parts_that_make_up_the_whole_within_a_tick_settle_as_one_number(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 3);
+    uint64_t lease = scene_lease_some(scene, 3);
     for (size_t i = 0; i < 3; i++) {
         assert_true(scene_settle_one(scene, lease, scene_message(scene, 0, i)));
     }
@@ -63,7 +50,7 @@ static void
 a_part_settles_by_its_messages_and_the_rest_goes_on(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 3);
+    uint64_t lease = scene_lease_some(scene, 3);
     uint64_t ids[2] = {scene_message(scene, 0, 1), scene_message(scene, 0, 2)};
     scene_settle_one(scene, lease, ids[0]);
     scene_tick(scene);
@@ -84,7 +71,7 @@ static void
 a_settle_counts_once_however_often_it_is_said(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 2);
+    uint64_t lease = scene_lease_some(scene, 2);
     uint64_t message = scene_message(scene, 0, 0);
     scene_settle_one(scene, lease, message);
     scene_settle_one(scene, lease, message);
@@ -103,7 +90,7 @@ static void
 what_is_settled_while_a_part_is_out_is_not_taken_for_skipped(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 2);
+    uint64_t lease = scene_lease_some(scene, 2);
     uint64_t ids[2] = {scene_message(scene, 0, 0), scene_message(scene, 0, 1)};
     scene_settle_one(scene, lease, ids[0]);
     scene_seal(scene);
@@ -119,7 +106,7 @@ static void
 a_record_says_whether_it_ends_anything(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 2);
+    uint64_t lease = scene_lease_some(scene, 2);
     uint64_t first = scene_message(scene, 0, 0);
     assert_true(scene_note(scene, lease));
     assert_int_equal(scene->effect, TALLY_EFFECT_TAKEN);
@@ -137,8 +124,8 @@ static void
 ids_that_a_lease_does_not_hold_are_stale_and_harm_nothing(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 2);
-    uint64_t other = lease_some(scene, 1);
+    uint64_t lease = scene_lease_some(scene, 2);
+    uint64_t other = scene_lease_some(scene, 1);
     uint64_t foreign = scene_message(scene, 0, 0);
     uint64_t ids[3] = {foreign, 0, UINT64_MAX};
     tally_record_t record = {.kind = TALLY_RECORD_SETTLE, .lease = lease, .count = 3};
@@ -186,7 +173,7 @@ a_failed_message_backs_off_within_a_doubling_bound(void **state)
     row.retry_ms_max = 500;
     row.failures_max = 100;
     scene_put_queue(scene, &row);
-    uint64_t lease = lease_some(scene, 1);
+    uint64_t lease = scene_lease_some(scene, 1);
     int64_t bound = 100;
     for (int32_t failures = 1; failures < 12; failures++) {
         uint64_t message = scene_message(scene, 0, 0);
@@ -215,7 +202,7 @@ static void
 back_off_is_spread_over_its_whole_range(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 100);
+    uint64_t lease = scene_lease_some(scene, 100);
     scene_fail(scene, lease, 0, "all of them");
     scene_tick(scene);
     int64_t least = INT64_MAX;
@@ -233,7 +220,7 @@ static void
 back_off_grows_with_the_failures(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 100);
+    uint64_t lease = scene_lease_some(scene, 100);
     int64_t most[3] = {0};
     for (int round = 0; round < 3; round++) {
         scene_fail(scene, lease, 0, "all of them");
@@ -259,7 +246,7 @@ without_back_off_a_failed_message_still_waits_a_millisecond(void **state)
     tally_queue_row_t row = scene_policy("work");
     row.retry_ms = row.retry_ms_max = 0;
     scene_put_queue(scene, &row);
-    uint64_t lease = lease_some(scene, 1);
+    uint64_t lease = scene_lease_some(scene, 1);
     scene_fail(scene, lease, 0, "again");
     scene_tick(scene);
     assert_int_equal(scene->told->ends.items[0].delay_ms, 1);
@@ -272,7 +259,7 @@ failures_are_buried_at_their_limit_with_the_last_reason(void **state)
     tally_queue_row_t row = scene_policy("work");
     row.failures_max = 3;
     scene_put_queue(scene, &row);
-    uint64_t lease = lease_some(scene, 1);
+    uint64_t lease = scene_lease_some(scene, 1);
     uint64_t message = scene_message(scene, 0, 0);
     for (int i = 0; i < 2; i++) {
         scene_fail(scene, lease, message, "first");
@@ -300,7 +287,7 @@ a_failure_without_words_is_buried_with_words_all_the_same(void **state)
     tally_queue_row_t row = scene_policy("work");
     row.failures_max = 1;
     scene_put_queue(scene, &row);
-    uint64_t lease = lease_some(scene, 2);
+    uint64_t lease = scene_lease_some(scene, 2);
     uint64_t messages[2] = {scene_message(scene, 0, 0), scene_message(scene, 0, 1)};
     scene_fail(scene, lease, messages[0], "");
     scene_bury(scene, lease, messages[1], "");
@@ -313,7 +300,7 @@ static void
 an_uncounted_return_counts_the_delivery_and_nothing_else(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 1);
+    uint64_t lease = scene_lease_some(scene, 1);
     uint64_t message = scene_message(scene, 0, 0);
     scene_give_back(scene, lease, 0);
     scene_tick(scene);
@@ -360,7 +347,7 @@ what_a_plan_has_no_room_for_is_owed_and_ends_in_the_next(void **state)
     uint64_t leases[LEASES];
     for (size_t i = 0; i < LEASES; i++) {
         scene_join(scene, SIZE, "work");
-        leases[i] = lease_some(scene, SIZE);
+        leases[i] = scene_lease_some(scene, SIZE);
     }
     assert_false(tally_core_owes(scene->core));
     assert_false(tally_core_awaits(scene->core, leases[0]));
@@ -380,7 +367,7 @@ static void
 a_return_can_ask_for_its_own_delay(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 2);
+    uint64_t lease = scene_lease_some(scene, 2);
     uint64_t ids[2] = {scene_message(scene, 0, 0), scene_message(scene, 0, 1)};
     tally_record_t record = {
         .kind = TALLY_RECORD_RETURN,
@@ -470,7 +457,7 @@ static void
 a_worker_may_bury_at_once_and_the_others_of_the_lease_are_not_disturbed(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 3);
+    uint64_t lease = scene_lease_some(scene, 3);
     uint64_t bad = scene_message(scene, 0, 1);
     scene_bury(scene, lease, bad, "does not fit its survey");
     scene_settle(scene, lease);
@@ -486,7 +473,7 @@ static void
 a_dead_letter_is_retried_as_new_and_another_dropped(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 2);
+    uint64_t lease = scene_lease_some(scene, 2);
     uint64_t ids[2] = {scene_message(scene, 0, 0), scene_message(scene, 0, 1)};
     scene_bury(scene, lease, 0, "bad");
     scene_tick(scene);
@@ -508,7 +495,7 @@ static void
 an_extension_moves_the_deadline_now_and_in_the_database(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 1);
+    uint64_t lease = scene_lease_some(scene, 1);
     scene_pass(scene, TALLY_VISIBILITY_MS_DEFAULT - 1);
     assert_true(scene_extend(scene, lease, 5000));
     int64_t deadline_ms = scene->now_ms + 5000;
@@ -523,8 +510,8 @@ static void
 extensions_of_one_lease_are_one_row_of_a_plan_and_the_last_counts(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 1);
-    uint64_t other = lease_some(scene, 1);
+    uint64_t lease = scene_lease_some(scene, 1);
+    uint64_t other = scene_lease_some(scene, 1);
     scene_extend(scene, lease, 1000);
     scene_extend(scene, other, 3000);
     scene_extend(scene, lease, 2000);
@@ -545,7 +532,7 @@ static void
 an_extension_has_bounds(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 1);
+    uint64_t lease = scene_lease_some(scene, 1);
     tally_record_t record = {.kind = TALLY_RECORD_EXTEND,
                              .lease = lease,
                              .delay_ms = TALLY_VISIBILITY_MS_MAX + 1};
@@ -562,7 +549,7 @@ static void
 what_is_already_ending_is_not_extended(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 1);
+    uint64_t lease = scene_lease_some(scene, 1);
     scene_settle(scene, lease);
     scene_extend(scene, lease, 5000);
     scene_tick(scene);

@@ -54,14 +54,6 @@ company_is_remembered_for_a_second(void **state)
     assert_false(has_place(scene, "zeta", TALLY_PLAN_SHARED_MESSAGES - 49));
 }
 
-//  Sends that fill the plan, and one more that has to wait.
-static void
-press(scene_t *scene, const char *tenant)
-{
-    scene_send(scene, "work", tenant, 1000);
-    assert_false(has_place(scene, tenant, 1000));
-}
-
 static void
 who_sent_more_than_a_second_ago_is_no_company(void **state)
 {
@@ -74,6 +66,14 @@ who_sent_more_than_a_second_ago_is_no_company(void **state)
     scene->now_ms += TALLY_PLAN_COMPANY_MS - 1;
     scene_send(scene, "work", "beta", 1);
     assert_false(has_place(scene, "acme", 900));
+}
+
+//  Sends that fill the plan, and one more that has to wait.
+static void
+press(scene_t *scene, const char *tenant)
+{
+    scene_send(scene, "work", tenant, 1000);
+    assert_false(has_place(scene, tenant, 1000));
 }
 
 static void
@@ -234,26 +234,13 @@ an_empty_plan_takes_whatever_comes(void **state)
 
 //  ---- ends --------------------------------------------------------------------------------------
 
-//  One worker with a lease of `count` messages; returns the lease.
-static uint64_t
-lease_some(scene_t *scene, uint16_t count)
-{
-    if (tally_core_worker_count(scene->core) == 0) {
-        scene_join(scene, 100, "work");
-    }
-    scene_send(scene, "work", "acme", count);
-    scene_tick(scene);
-    assert_int_equal(scene_lease_count(scene), 1);
-    return scene_lease_id(scene, 0);
-}
-
 //  Two tenants send; then one of them ends more than its share.
 static void
 settle_more_than_a_share(scene_t *scene)
 {
     tally_queue_row_t unworked = scene_policy("unworked");
     scene_put_queue(scene, &unworked);
-    uint64_t lease = lease_some(scene, TALLY_PLAN_SHARED_MESSAGES + 1);
+    uint64_t lease = scene_lease_some(scene, TALLY_PLAN_SHARED_MESSAGES + 1);
     scene_send(scene, "unworked", "acme", 1);
     scene_send(scene, "unworked", "beta", 1);
     assert_true(scene_settle(scene, lease));
@@ -315,7 +302,7 @@ up_to_a_share_ends_in_a_tick_into_which_others_send(void **state)
     scene_t *scene = *state;
     tally_queue_row_t unworked = scene_policy("unworked");
     scene_put_queue(scene, &unworked);
-    uint64_t lease = lease_some(scene, TALLY_PLAN_SHARED_MESSAGES);
+    uint64_t lease = scene_lease_some(scene, TALLY_PLAN_SHARED_MESSAGES);
     scene_send(scene, "unworked", "acme", 1);
     scene_send(scene, "unworked", "beta", 1);
     assert_true(scene_settle(scene, lease));

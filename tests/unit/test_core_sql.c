@@ -7,55 +7,13 @@
 #define BACKOFF_MS 20
 #define BACKOFF_MS_MAX 250
 
-//  One worker with a lease of `count` messages; returns the lease.
-static uint64_t
-lease_some(scene_t *scene, uint16_t count)
-{
-    if (tally_core_worker_count(scene->core) == 0) {
-        scene_join(scene, 100, "work");
-    }
-    scene_send(scene, "work", "acme", count);
-    scene_tick(scene);
-    assert_int_equal(scene_lease_count(scene), 1);
-    return scene_lease_id(scene, 0);
-}
-
-static tally_item_t
-ask(const char *body)
-{
-    tally_item_t item = scene_item(body);
-    item.options = TALLY_WANTS_RESULT;
-    return item;
-}
-
-static uint64_t
-lease_asks(scene_t *scene, uint16_t count)
-{
-    tally_item_t items[8];
-    for (int i = 0; i < 8; i++) {
-        items[i] = ask("question");
-    }
-    scene_join(scene, 100, "work");
-    assert_int_equal(scene_try(scene, scene->sequence + 1, "work", "acme", items, count).outcome,
-                     TALLY_SEND_PLANNED);
-    scene_tick(scene);
-    return scene_lease_id(scene, 0);
-}
-
-static const tally_plan_answer_t *
-only_answer(scene_t *scene)
-{
-    assert_int_equal(scene->told->answers.count, 1);
-    return &scene->told->answers.items[0];
-}
-
 //  ---- settled by SQL ----------------------------------------------------------------------------
 
 static void
 a_note_finds_what_a_transaction_settled_and_looks_in_the_inbox(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 4);
+    uint64_t lease = scene_lease_some(scene, 4);
     uint64_t worker = scene_lease(scene, 0)->worker;
     assert_true(fake_store_settle(scene->store, lease, NULL, 0));
     fake_store_send(scene->store, 1, 1, "follow-up", "");
@@ -73,7 +31,7 @@ static void
 a_note_of_a_part_leaves_the_rest_to_the_worker(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 3);
+    uint64_t lease = scene_lease_some(scene, 3);
     uint64_t ids[3];
     for (size_t i = 0; i < 3; i++) {
         ids[i] = scene_message(scene, 0, i);
@@ -93,7 +51,7 @@ static void
 what_was_noted_but_not_settled_comes_back_at_the_deadline(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 2);
+    uint64_t lease = scene_lease_some(scene, 2);
     scene_note(scene, lease);
     scene_pass(scene, TALLY_VISIBILITY_MS_DEFAULT - 1);
     assert_int_equal(scene_stats(scene, "work").expired, 0);
@@ -105,13 +63,13 @@ static void
 asks_settled_by_sql_are_answered_from_the_store(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_asks(scene, 1);
+    uint64_t lease = scene_lease_asks(scene, 1);
     fake_store_settle(scene->store, lease, NULL, 0);
     scene_note(scene, lease);
     scene_tick(scene);
-    assert_true(only_answer(scene)->from_store);
+    assert_true(scene_only_answer(scene)->from_store);
     assert_int_equal(scene->told->results.count, 0);
-    assert_string_equal(fake_store_result(scene->store, &only_answer(scene)->asker)->body,
+    assert_string_equal(fake_store_result(scene->store, &scene_only_answer(scene)->asker)->body,
                         "by sql");
 }
 
@@ -119,14 +77,14 @@ static void
 a_record_that_comes_after_a_settle_by_sql_ends_nothing_twice(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_asks(scene, 2);
+    uint64_t lease = scene_lease_asks(scene, 2);
     uint64_t ids[2] = {scene_message(scene, 0, 0), scene_message(scene, 0, 1)};
     fake_store_settle(scene->store, lease, &ids[0], 1);
     scene_result(scene, lease, ids[0], "too late");
     scene_fail(scene, lease, ids[1], "no");
     scene_tick(scene);
     assert_int_equal(fake_store_settled_total(scene->store), 1);
-    assert_true(only_answer(scene)->from_store);
+    assert_true(scene_only_answer(scene)->from_store);
     assert_int_equal(scene_stats(scene, "work").delayed, 1);
 }
 
@@ -134,7 +92,7 @@ static void
 a_plain_settle_of_what_sql_settled_is_found_out_in_the_next_try(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 3);
+    uint64_t lease = scene_lease_some(scene, 3);
     fake_store_settle(scene->store, lease, NULL, 0);
     scene_settle(scene, lease);
     scene_tick(scene);
@@ -153,7 +111,7 @@ static void
 a_locked_settle_is_tried_again_with_growing_pauses(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 3);
+    uint64_t lease = scene_lease_some(scene, 3);
     fake_store_lock_lease(scene->store, lease, true);
     scene_settle(scene, lease);
     scene_tick(scene);
@@ -181,7 +139,7 @@ static void
 ends_of_a_locked_lease_stay_wanted_whatever_they_are(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_asks(scene, 4);
+    uint64_t lease = scene_lease_asks(scene, 4);
     uint64_t ids[4];
     for (size_t i = 0; i < 4; i++) {
         ids[i] = scene_message(scene, 0, i);
@@ -209,7 +167,7 @@ static void
 an_expired_lease_that_a_transaction_holds_waits_for_its_outcome(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 2);
+    uint64_t lease = scene_lease_some(scene, 2);
     fake_store_lock_lease(scene->store, lease, true);
     scene_pass(scene, TALLY_VISIBILITY_MS_DEFAULT);
     assert_int_equal(scene_stats(scene, "work").expired, 2);
@@ -226,7 +184,7 @@ static void
 an_expired_lease_whose_transaction_was_rolled_back_is_redelivered(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_some(scene, 2);
+    uint64_t lease = scene_lease_some(scene, 2);
     fake_store_lock_lease(scene->store, lease, true);
     scene_pass(scene, TALLY_VISIBILITY_MS_DEFAULT);
     fake_store_lock_lease(scene->store, lease, false);
@@ -248,7 +206,7 @@ static void
 a_transaction_that_commits_between_the_claim_and_the_look_wins(void **state)
 {
     scene_t *scene = *state;
-    uint64_t lease = lease_asks(scene, 2);
+    uint64_t lease = scene_lease_asks(scene, 2);
     fake_store_lock_lease(scene->store, lease, true);
     fake_store_meanwhile(scene->store, settle_now, scene);
     scene_fail(scene, lease, 0, "too late");
